@@ -1,7 +1,14 @@
 //! `littoral.v1`: generated types, services, and the only conversions between them and the model.
 
 /// Nested as the packages are: the generated code refers to its neighbours by relative paths.
-#[allow(clippy::all, clippy::disallowed_methods, unreachable_pub, unused_qualifications, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated"
+)]
 mod generated {
     pub mod v1 {
         tonic::include_proto!("littoral.v1");
