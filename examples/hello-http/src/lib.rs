@@ -18,7 +18,9 @@ impl Guest for Hello {
             (Method::Post, _) => echo(&request, out),
             (Method::Get | Method::Head, "/") => text(out, 200, "Hello from Littoral\n"),
             (Method::Get | Method::Head, "/healthz") => text(out, 200, "ok\n"),
-            (Method::Get | Method::Head, _) => text(out, 404, "not found; try / or /healthz, or post something\n"),
+            (Method::Get | Method::Head, _) => {
+                text(out, 404, "not found; try / or /healthz, or post something\n")
+            }
             _ => text(out, 405, "only GET, HEAD and POST are answered here\n"),
         }
     }
