@@ -77,7 +77,12 @@ mod tests {
     #[test]
     fn refuses_other_spellings() {
         let hex = Digest::of(b"tide").hex();
-        for text in [hex.clone(), format!("sha256:{}", hex.to_uppercase()), format!("sha256:{}", &hex[1..]), String::new()] {
+        for text in [
+            hex.clone(),
+            format!("sha256:{}", hex.to_uppercase()),
+            format!("sha256:{}", &hex[1..]),
+            String::new(),
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

@@ -17,7 +17,9 @@ pub enum BadName {
         "`{text}` is not a {what}: use 1 to {MAX_NAME} characters a-z, 0-9 and -, beginning and ending with a letter or digit"
     )]
     Characters { what: &'static str, text: String },
-    #[error("`{text}` is not a version: use 1 to {MAX_VERSION} characters A-Z, a-z, 0-9, `.`, `-`, `+` and `_`")]
+    #[error(
+        "`{text}` is not a version: use 1 to {MAX_VERSION} characters A-Z, a-z, 0-9, `.`, `-`, `+` and `_`"
+    )]
     Version { text: String },
 }
 
