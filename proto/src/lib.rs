@@ -32,6 +32,8 @@ pub use generated::v1;
 /// Between an agent and its worker.
 pub use generated::worker::v1 as worker;
 
+pub mod convert;
+
 /// Encoded `FileDescriptorSet` of all packages, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
