@@ -11,6 +11,7 @@ pub mod function;
 pub mod generation;
 pub mod id;
 pub mod label;
+pub mod latency;
 pub mod manifest;
 pub mod node;
 pub mod placement;

@@ -26,6 +26,8 @@ pub enum Unfit {
     NotCompiled(String),
     /// The module is being compiled for it.
     Compiling,
+    /// Its agent is of another release than the control plane, whose code it cannot map.
+    OtherEngine,
 }
 
 /// Why part of a function waits, and for how many nodes that is so.
@@ -47,6 +49,9 @@ impl fmt::Display for Unfit {
                 write!(f, "have a CPU that it could not be compiled for ({message})")
             }
             Self::Compiling => f.write_str("wait for it to be compiled"),
+            Self::OtherEngine => {
+                f.write_str("run an agent whose engine differs from the control plane's: upgrade them")
+            }
         }
     }
 }
@@ -148,7 +153,7 @@ pub fn place(request: &Request<'_>, compiled: impl Fn(&Node) -> Option<Unfit>) -
 
 /// Whether time alone may make the node fit.
 fn waits(why: &Unfit) -> bool {
-    matches!(why, Unfit::Away | Unfit::Compiling | Unfit::Memory | Unfit::NotCompiled(_))
+    matches!(why, Unfit::Away | Unfit::Compiling | Unfit::Memory | Unfit::NotCompiled(_) | Unfit::OtherEngine)
 }
 
 fn refuse(request: &Request<'_>, node: &Node, here: bool) -> Option<Unfit> {

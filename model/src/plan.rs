@@ -223,6 +223,9 @@ fn missing(snapshot: &Snapshot, function: &Function, node: &Node) -> Option<Unfi
 }
 
 fn artifact_missing(snapshot: &Snapshot, revision: &Revision, node: &Node) -> Option<Unfit> {
+    if snapshot.engines.get(&node.target.compiled_as()) != Some(&node.engine) {
+        return Some(Unfit::OtherEngine);
+    }
     match artifact_key(&revision.spec, node).and_then(|key| snapshot.artifacts.get(&key)) {
         Some(CompiledArtifact::Ready { .. }) => None,
         Some(CompiledArtifact::Failed { message }) => Some(Unfit::NotCompiled(message.clone())),

@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub nodes: BTreeMap<NodeId, Node>,
     pub functions: BTreeMap<FunctionName, Function>,
     pub artifacts: BTreeMap<ArtifactKey, CompiledArtifact>,
+    /// Fingerprint of the engine that artifacts are compiled with, by target.
+    pub engines: BTreeMap<Target, String>,
     pub assignments: BTreeMap<NodeId, NodeAssignment>,
     pub observed: BTreeMap<NodeId, Observed>,
 }

@@ -224,3 +224,14 @@ fn replicas_spread_over_zones() {
     }
     assert!(zones.values().all(|count| *count == 2), "{zones:?}");
 }
+
+#[test]
+fn a_node_of_another_release_gets_nothing_and_it_is_said_why() {
+    let mut snapshot = fleet(2);
+    snapshot.nodes.values_mut().next().unwrap().engine = "engine-0".to_owned();
+    apply(&mut snapshot, revision("hello", 1, Replicas::Every, &[]));
+    compile_all(&mut snapshot);
+    let last = settle(&mut snapshot, all_running);
+    assert_eq!(where_is(&snapshot, "hello").len(), 1);
+    assert!(last.outlooks["hello"].reasons[0].contains("1 run an agent whose engine differs"));
+}

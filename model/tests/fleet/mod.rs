@@ -16,6 +16,7 @@ use littoral_model::plan::{Plan, RolloutChange, artifact_key, plan};
 use littoral_model::quantity::Bytes;
 use littoral_model::rollout::RolloutState;
 use littoral_model::snapshot::{CompiledArtifact, Function, Observed, Progress, Revision, Snapshot};
+use littoral_model::target::Target;
 use littoral_model::time::Timestamp;
 
 pub const ENGINE: &str = "engine-1";
@@ -27,6 +28,7 @@ pub fn empty() -> Snapshot {
         nodes: BTreeMap::new(),
         functions: BTreeMap::new(),
         artifacts: BTreeMap::new(),
+        engines: Target::compiled().map(|target| (target, ENGINE.to_owned())).collect(),
         assignments: BTreeMap::new(),
         observed: BTreeMap::new(),
     }
