@@ -1,0 +1,81 @@
+//! What this program is when `dev` starts it again: control plane, agent, compiler or worker.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+
+use crate::errors::Exit;
+use crate::output::say;
+
+pub(crate) const LITTORALD: &str = "__littorald";
+pub(crate) const AGENT: &str = "__agent";
+pub(crate) const COMPILE: &str = "__compile";
+pub(crate) const WORKER: &str = "__worker";
+
+/// Process id of the parent without whom a child must not live.
+pub(crate) const PARENT: &str = "LITTORAL_DEV_PARENT";
+
+/// Runs a hidden subcommand, if `args` name one.
+pub(crate) fn run(args: &[OsString], executable: Option<&Path>) -> Option<ExitCode> {
+    let verb = args.get(1)?.to_str()?;
+    let rest = &args[2..];
+    match verb {
+        LITTORALD => Some(bound_to_parent(|| control_plane(rest, executable))),
+        AGENT => Some(bound_to_parent(|| agent(rest, executable))),
+        COMPILE => Some(littorald::compile_child_main(rest.to_vec())),
+        WORKER => Some(littoral_agent::worker::run(rest.to_vec())),
+        _ => None,
+    }
+}
+
+fn control_plane(args: &[OsString], executable: Option<&Path>) -> ExitCode {
+    littorald::run_cli(args.to_vec())
+}
+
+fn agent(args: &[OsString], executable: Option<&Path>) -> ExitCode {
+    littoral_agent::run_cli(args.to_vec())
+}
+
+/// Asks the kernel for SIGTERM when `dev` dies, in whatever manner: it leaves nothing behind.
+fn bound_to_parent(program: impl FnOnce() -> ExitCode) -> ExitCode {
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        say(&format!("error: could not ask for a signal at the parent's end: {error}"));
+        return Exit::Error.into();
+    }
+    // It may have died before the request: then nobody sends the signal any more.
+    if !is_parent(std::env::var_os(PARENT).as_deref(), getppid()) {
+        say("error: `littoral dev` has ended meanwhile");
+        return Exit::Error.into();
+    }
+    program()
+}
+
+fn is_parent(expected: Option<&OsStr>, parent: Option<Pid>) -> bool {
+    let expected = expected.and_then(OsStr::to_str).and_then(|text| text.parse::<i32>().ok());
+    expected.is_some() && expected == parent.map(|pid| pid.as_raw_nonzero().get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hidden_verbs_are_taken() {
+        for args in [vec!["littoral"], vec!["littoral", "dev"], vec!["littoral", "--", "__agent"]] {
+            let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+            assert!(run(&args, None).is_none());
+        }
+    }
+
+    #[test]
+    fn a_child_knows_its_parent() {
+        let parent = getppid();
+        let text = parent.unwrap().as_raw_nonzero().to_string();
+        assert!(is_parent(Some(text.as_ref()), parent));
+        assert!(!is_parent(Some("1x".as_ref()), parent));
+        assert!(!is_parent(None, parent));
+        assert!(!is_parent(Some(text.as_ref()), Pid::from_raw(text.parse::<i32>().unwrap() + 1)));
+    }
+}
