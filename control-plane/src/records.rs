@@ -6,6 +6,8 @@
 //! | `module/<name>/<version>` | [`ModuleVersion`] |
 //! | `artifact/<source hex>/<engine>/<target>` | [`Artifact`] |
 //! | `compile-failure/<source hex>/<engine>/<target>` | [`CompileFailure`] |
+//! | `compile-request/<source hex>/<target>` | [`CompileRequestRecord`] |
+//! | `module-use/<name>/<version>` | [`ModuleUseRecord`] |
 //! | `function/<name>` | [`FunctionRecord`] |
 //! | `node/<id>`, `node-name/<name>` | [`NodeRecord`], [`NodeNameRecord`] |
 //! | `assignment/<node id>` | [`AssignmentRecord`] |
@@ -17,8 +19,8 @@ mod golden;
 pub mod key;
 
 use littoral_proto::store::{
-    AssignmentRecord, AuditRecord, ClusterRecord, FunctionRecord, NodeNameRecord, NodeRecord, TokenRecord,
-    UserRecord,
+    AssignmentRecord, AuditRecord, ClusterRecord, CompileRequestRecord, FunctionRecord, ModuleUseRecord,
+    NodeNameRecord, NodeRecord, TokenRecord, UserRecord,
 };
 use littoral_proto::v1::{Artifact, CompileFailure, ModuleVersion};
 use prost::Message;
@@ -155,6 +157,22 @@ impl Record for CompileFailure {
 
     fn key(&self) -> String {
         key::compile_failure(&self.source_digest, &self.engine, &self.target)
+    }
+}
+
+impl Record for CompileRequestRecord {
+    const KIND: &'static str = "a request to compile";
+
+    fn key(&self) -> String {
+        key::compile_request(&self.source_digest, &self.target)
+    }
+}
+
+impl Record for ModuleUseRecord {
+    const KIND: &'static str = "the use of a module";
+
+    fn key(&self) -> String {
+        key::module_use(&self.name, &self.version)
     }
 }
 

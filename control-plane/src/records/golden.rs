@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use littoral_proto::store::{
-    AssignmentRecord, AuditRecord, ClusterRecord, FunctionRecord, NodeNameRecord, NodeRecord, TokenRecord,
-    UserRecord,
+    AssignmentRecord, AuditRecord, ClusterRecord, CompileRequestRecord, FunctionRecord, ModuleUseRecord,
+    NodeNameRecord, NodeRecord, TokenRecord, UserRecord,
 };
 use littoral_proto::v1::{
     Artifact, Capabilities, CompileFailure, Event, FunctionSpec, HttpTrigger, Limits, ModuleKind,
@@ -26,6 +26,11 @@ fn every_record_keeps_its_key_and_its_bytes() {
     line(&mut found, &module());
     line(&mut found, &artifact());
     line(&mut found, &failure());
+    line(&mut found, &request());
+    line(
+        &mut found,
+        &ModuleUseRecord { name: "resize".into(), version: "1.4.0".into(), function: "thumbs".into() },
+    );
     line(&mut found, &function());
     line(&mut found, &node());
     line(&mut found, &NodeNameRecord { name: "shop-3".into(), node_id: "n-1".into() });
@@ -81,6 +86,15 @@ fn failure() -> CompileFailure {
         engine: "0123456789abcdef".into(),
         message: "out of memory".into(),
         failed_at_ms: 1_700_000_000_003,
+    }
+}
+
+fn request() -> CompileRequestRecord {
+    CompileRequestRecord {
+        source_digest: DIGEST.into(),
+        target: "aarch64-v8.1-wide".into(),
+        requested_at_ms: 1_700_000_000_009,
+        requested_by: "spiffe://edge/user/ada".into(),
     }
 }
 

@@ -7,6 +7,8 @@ pub const CLUSTER: &str = "cluster";
 pub const MODULE: &str = "module/";
 pub const ARTIFACT: &str = "artifact/";
 pub const COMPILE_FAILURE: &str = "compile-failure/";
+pub const COMPILE_REQUEST: &str = "compile-request/";
+pub const MODULE_USE: &str = "module-use/";
 pub const FUNCTION: &str = "function/";
 pub const NODE: &str = "node/";
 pub const NODE_NAME: &str = "node-name/";
@@ -41,6 +43,19 @@ pub fn compile_failure(source_digest: &str, engine: &str, target: &str) -> Strin
 /// Prefix of all failures of one source.
 pub fn compile_failures_of(source_digest: &str) -> String {
     format!("{COMPILE_FAILURE}{}/", digits(source_digest))
+}
+
+pub fn compile_request(source_digest: &str, target: &str) -> String {
+    format!("{COMPILE_REQUEST}{}/{target}", digits(source_digest))
+}
+
+/// Prefix of all requests for one source.
+pub fn compile_requests_of(source_digest: &str) -> String {
+    format!("{COMPILE_REQUEST}{}/", digits(source_digest))
+}
+
+pub fn module_use(name: &str, version: &str) -> String {
+    format!("{MODULE_USE}{name}/{version}")
 }
 
 pub fn function(name: &str) -> String {

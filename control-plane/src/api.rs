@@ -1,0 +1,3 @@
+//! The handlers: thin. They check what came in, call the part that does it, and turn its answer into messages.
+
+pub mod errors;

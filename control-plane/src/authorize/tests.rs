@@ -1,0 +1,1 @@
+//! Authorisation, decision by decision.

@@ -1,0 +1,47 @@
+//! Everything that is served on the gRPC port, in one place.
+
+use std::sync::Arc;
+
+use littoral_proto::MAX_MESSAGE;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::shared::Shared;
+
+/// What is served, and the switch that says to load balancers whether it is.
+#[derive(Debug)]
+pub struct Services {
+    pub routes: Routes,
+    pub health: HealthReporter,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the descriptors for reflection cannot be read: this is a fault of the build")]
+pub struct DescriptorsError(#[from] tonic_reflection::server::Error);
+
+/// Assembles all services. A new one is added here and in `authorize/rules.rs`.
+///
+/// # Errors
+/// When reflection's descriptors are damaged.
+pub fn assemble(shared: &Arc<Shared>) -> Result<Services, DescriptorsError> {
+    let (health, health_server) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(littoral_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let _ = (shared, MAX_MESSAGE);
+    let routes = Routes::new(health_server)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok(Services { routes, health })
+}
+
+impl Services {
+    /// What `grpc.health.v1` answers for the whole server.
+    pub async fn set_serving(health: &HealthReporter, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        health.set_service_status("", status).await;
+    }
+}
