@@ -15,7 +15,7 @@ mod settings;
 #[cfg(feature = "compile")]
 pub use compile::{CompileError, compile, compiler_config};
 pub use fingerprint::fingerprint;
-pub use host::{host_cpu, host_target, probe_memory_class};
+pub use host::{has_pagemap_scan, host_cpu, host_target, probe_memory_class};
 pub use pool::Pool;
 pub use runtime::{pooled_config, runtime_config};
 pub use settings::wasm_features;

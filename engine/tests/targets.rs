@@ -1,5 +1,6 @@
 //! What the compiler makes, an engine without a compiler loads, if it is meant for it and in no other case.
 #![expect(unsafe_code, reason = "loading what this test has just compiled")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use littoral_engine::{CompileError, compile, fingerprint, host_target, pooled_config, runtime_config};
 use littoral_model::target::{MemoryClass, Target};
