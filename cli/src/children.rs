@@ -1,9 +1,10 @@
 //! What this program is when `dev` starts it again: control plane, agent, compiler or worker.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use littoral_agent::WorkerCommand;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use crate::errors::Exit;
@@ -17,25 +18,27 @@ pub(crate) const WORKER: &str = "__worker";
 /// Process id of the parent without whom a child must not live.
 pub(crate) const PARENT: &str = "LITTORAL_DEV_PARENT";
 
-/// Runs a hidden subcommand, if `args` name one.
+/// Runs a hidden subcommand, if `args` name one. `executable` is this program, for the children's own children.
 pub(crate) fn run(args: &[OsString], executable: Option<&Path>) -> Option<ExitCode> {
     let verb = args.get(1)?.to_str()?;
     let rest = &args[2..];
+    let program = executable.map(Path::to_path_buf).unwrap_or_default();
     match verb {
-        LITTORALD => Some(bound_to_parent(|| control_plane(rest, executable))),
-        AGENT => Some(bound_to_parent(|| agent(rest, executable))),
+        LITTORALD => Some(bound_to_parent(|| littorald::run_cli(called("littorald", rest), program))),
+        AGENT => Some(bound_to_parent(|| agent(called("littoral-agent", rest), program))),
         COMPILE => Some(littorald::compile_child_main(rest.to_vec())),
-        WORKER => Some(littoral_agent::worker::run(rest.to_vec())),
+        WORKER => Some(agent(called("littoral-agent", &[&["worker".into()], rest].concat()), program)),
         _ => None,
     }
 }
 
-fn control_plane(args: &[OsString], executable: Option<&Path>) -> ExitCode {
-    littorald::run_cli(args.to_vec())
+fn agent(args: Vec<OsString>, program: PathBuf) -> ExitCode {
+    littoral_agent::run_cli(args, WorkerCommand { program, args: vec![WORKER.into()] })
 }
 
-fn agent(args: &[OsString], executable: Option<&Path>) -> ExitCode {
-    littoral_agent::run_cli(args.to_vec())
+/// Arguments as a program of this name gets them.
+fn called(name: &str, args: &[OsString]) -> Vec<OsString> {
+    std::iter::once(name.into()).chain(args.iter().cloned()).collect()
 }
 
 /// Asks the kernel for SIGTERM when `dev` dies, in whatever manner: it leaves nothing behind.

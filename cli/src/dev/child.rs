@@ -12,10 +12,14 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::process::Command;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::log::{LogFile, Tail, copy};
 use crate::children::PARENT;
 use crate::errors::{Failure, Result};
+
+/// A pipe is read in microseconds.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How to start a child.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ pub(super) struct Child {
     pid: Pid,
     pub(super) started: Instant,
     pub(super) tail: Tail,
+    /// Cancelled when all that it said has been read.
+    silent: CancellationToken,
 }
 
 /// Where the words of children go.
@@ -73,8 +79,13 @@ impl Program {
         let pid = pid.ok_or_else(|| failed(io::Error::other("it has no process id")))?;
         let tail = Tail::default();
         let prefix = words.echo.then(|| format!("{:>10} |", self.name));
-        words.tasks.spawn(format!("log of {}", self.name), copy(reader, file, tail.clone(), prefix));
-        Ok(Child { process, pid, started: Instant::now(), tail })
+        let (silent, kept) = (CancellationToken::new(), tail.clone());
+        let at_the_end = silent.clone().drop_guard();
+        words.tasks.spawn(format!("log of {}", self.name), async move {
+            let _at_the_end = at_the_end;
+            copy(reader, file, kept, prefix).await
+        });
+        Ok(Child { process, pid, started: Instant::now(), tail, silent })
     }
 }
 
@@ -90,6 +101,8 @@ impl Child {
         let status = self.process.wait().await;
         // Whatever it left behind ends with it.
         self.kill();
+        // What it said last may still be in the pipe; what others hold open is not waited for.
+        let _ = tokio::time::timeout(LAST_WORDS, self.silent.cancelled()).await;
         status
     }
 
@@ -152,7 +165,6 @@ mod tests {
         let (log, words) = (dir.path().join("a.log"), words());
         let mut child = shell("echo out; echo err >&2; exit 3").start(&log, &words).unwrap();
         assert_eq!(how(&child.ended().await), "exit code 3");
-        words.tasks.shutdown(Duration::from_secs(5)).await.unwrap();
         assert_eq!(child.tail.lines(), ["out", "err"]);
         assert_eq!(std::fs::read(&log).unwrap(), b"out\nerr\n");
     }

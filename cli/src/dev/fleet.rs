@@ -210,3 +210,72 @@ fn obituary(program: &Program, child: &Child, how: &str, state: &StateDir) -> Fa
     failure.details = child.tail.lines();
     failure.hint(format!("all it said is in {}", log.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use littoral_platform::tasks::Tasks;
+
+    use super::super::ports::Ports;
+    use super::*;
+    use crate::output::Format;
+
+    fn fleet(dir: &std::path::Path) -> Fleet {
+        let programs = Programs { executable: "/bin/sh".into(), ports: Ports::fixed(None, 1).unwrap() };
+        let words = Words { tasks: Tasks::new(), echo: false };
+        let output = Output::new(Format::Table, true, false);
+        Fleet::new(StateDir::open(dir).unwrap(), programs, words, output)
+    }
+
+    fn shell(name: &str, script: String) -> Program {
+        Program { name: name.into(), executable: "/bin/sh".into(), args: vec!["-c".into(), script.into()] }
+    }
+
+    #[tokio::test]
+    async fn a_control_plane_that_dies_twice_ends_it_with_its_last_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut fleet = fleet(dir.path());
+        fleet.start(shell("littorald", "echo disk is gone; exit 4".into()), true).unwrap();
+        let Err(failure) = fleet.watch().await;
+        assert_eq!(failure.message, "littorald ended: exit code 4");
+        assert_eq!(failure.details.last().unwrap(), "disk is gone");
+        let log = std::fs::read_to_string(fleet.state.log("littorald")).unwrap();
+        assert_eq!(log, "disk is gone\ndisk is gone\n");
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_dies_is_started_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut fleet = fleet(dir.path());
+        let mark = dir.path().join("died");
+        let script =
+            format!("test -e {0} && echo again && exec sleep 1000; touch {0}; exit 1", mark.display());
+        fleet.start(shell("node-1", script), false).unwrap();
+        let again = async {
+            let log = dir.path().join("log").join("node-1.log");
+            while std::fs::read(&log).unwrap_or_default() != b"again\n" {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            _ = fleet.watch() => panic!("agents do not end a fleet"),
+            () = again => {}
+        }
+        let Running::Child(child) = &fleet.members[0].child else { panic!("it waits") };
+        let pid = child.pid();
+        fleet.stop(&mut Signals::install().unwrap()).await;
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[tokio::test]
+    async fn a_step_that_fails_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = fleet(dir.path());
+        let patience = Duration::from_secs(10);
+        fleet.run_to_end(&shell("join", "true".into()), patience).await.unwrap();
+        let failed = fleet.run_to_end(&shell("join", "exit 2".into()), patience).await.unwrap_err();
+        assert_eq!(failed.message, "join ended: exit code 2");
+        let program = shell("join", "exec sleep 1000".into());
+        let late = fleet.run_to_end(&program, Duration::from_millis(20)).await.unwrap_err();
+        assert!(late.message.contains("no end after"), "{late}");
+    }
+}

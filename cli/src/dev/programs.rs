@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use littoral_agent::data_dir::DataDir;
-
 use super::child::Program;
 use super::ports::{Ports, loopback};
 use super::state::StateDir;
 use crate::children;
 
+/// Shorter than what a fleet that stops waits for an agent.
+const DRAIN: &str = "10s";
 pub(super) const CONTROL_PLANE: &str = "littorald";
 
 /// This program, as what it starts.
@@ -44,8 +44,11 @@ impl Programs {
         let ports = self.ports.agents[usize::from(k) - 1];
         let mut args = vec![children::AGENT.into(), "run".into()];
         flag(&mut args, "--data-dir", state.agent(k));
-        flag(&mut args, "--listen", loopback(ports.http).to_string());
-        flag(&mut args, "--metrics", loopback(ports.metrics).to_string());
+        // Where it is now: an earlier run may have had other ports.
+        flag(&mut args, "--server", self.ports.server());
+        flag(&mut args, "--http", loopback(ports.http).to_string());
+        flag(&mut args, "--admin", loopback(ports.metrics).to_string());
+        flag(&mut args, "--drain-timeout", DRAIN);
         self.program(agent_name(k), args)
     }
 
@@ -71,5 +74,5 @@ pub(super) fn credential(state: &StateDir) -> PathBuf {
 
 /// An earlier run let it join.
 pub(super) fn has_joined(state: &StateDir, k: u16) -> bool {
-    DataDir::at(state.agent(k)).node().exists()
+    state.agent(k).join("node.json").exists()
 }
