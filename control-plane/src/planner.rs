@@ -16,7 +16,7 @@ use littoral_platform::tasks::Tasks;
 use tokio::sync::watch;
 
 use crate::events::Events;
-use crate::metrics::PlannerMetrics;
+use crate::metrics::ControlMetrics;
 use crate::store::{Revision, Store, StoreError};
 use crate::world::World;
 
@@ -32,7 +32,7 @@ pub struct Planner {
     pub store: Arc<dyn Store>,
     pub world: watch::Receiver<Arc<World>>,
     pub events: Events,
-    pub metrics: PlannerMetrics,
+    pub metrics: ControlMetrics,
 }
 
 impl Planner {
@@ -124,7 +124,9 @@ impl Planner {
         for (name, change) in &plan.rollouts {
             let subject = format!("function/{name}");
             match change {
-                RolloutChange::Succeeded => self.events.record(subject, "RolloutSucceeded", "every node that is there runs it"),
+                RolloutChange::Succeeded => {
+                    self.events.record(subject, "RolloutSucceeded", "every node that is there runs it")
+                }
                 RolloutChange::Aborted { why } => self.events.record(subject, "RolloutAborted", why),
             }
         }

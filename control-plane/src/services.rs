@@ -7,6 +7,11 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use littoral_proto::v1::invoke_server::InvokeServer;
+use littoral_proto::v1::node_service_server::NodeServiceServer;
+
+use crate::api::invoke::InvokeService;
+use crate::api::node::NodeApi;
 use crate::shared::Shared;
 
 /// What is served, and the switch that says to load balancers whether it is.
@@ -31,8 +36,21 @@ pub fn assemble(shared: &Arc<Shared>) -> Result<Services, DescriptorsError> {
             .register_encoded_file_descriptor_set(littoral_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let _ = (shared, MAX_MESSAGE);
+    let node = NodeApi {
+        pki: shared.pki.clone(),
+        blobs: shared.blobs.clone(),
+        world: shared.world.clone(),
+        sessions: shared.sessions.clone(),
+        tasks: shared.serving.clone(),
+    };
+    let invoke = InvokeService {
+        world: shared.world.clone(),
+        sessions: shared.sessions.clone(),
+        tasks: shared.serving.clone(),
+    };
     let routes = Routes::new(health_server)
+        .add_service(NodeServiceServer::new(node).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(InvokeServer::new(invoke).max_decoding_message_size(MAX_MESSAGE))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     Ok(Services { routes, health })

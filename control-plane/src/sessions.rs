@@ -6,7 +6,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -106,8 +106,24 @@ impl Sessions {
         self.live().get(node).map(|live| live.in_flight.load(Ordering::Relaxed))
     }
 
+    /// Ends the sessions of nodes as they are revoked.
+    pub async fn end_revoked(self, mut revoked: watch::Receiver<Arc<HashSet<String>>>, tasks: Tasks) {
+        loop {
+            let ids = revoked.borrow_and_update().clone();
+            let live: Vec<NodeId> =
+                self.live().keys().filter(|id| ids.contains(id.as_str())).cloned().collect();
+            for node in &live {
+                self.revoke(node, "this node was revoked by an operator");
+            }
+            tokio::select! {
+                () = tasks.cancelled() => return,
+                changed = revoked.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
     /// Ends the session of a node that was revoked, and tells it so.
-    pub fn revoke(&self, node: &NodeId, reason: &str) {
+    fn revoke(&self, node: &NodeId, reason: &str) {
         let Some(live) = self.live().get(node).cloned() else { return };
         let goodbye = v1::Goodbye { reason: reason.to_owned(), revoked: true };
         // A full queue does not matter: the stream ends, and the certificate is refused from now on.

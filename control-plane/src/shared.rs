@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use littoral_platform::tasks::Tasks;
+use tokio::sync::watch;
 
 use crate::audit::Audit;
 use crate::blobs::Blobs;
@@ -13,8 +14,11 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::metrics::ControlMetrics;
 use crate::pki::Pki;
+use crate::planner::Outlooks;
+use crate::sessions::Sessions;
 use crate::signing::Signer;
 use crate::store::Store;
+use crate::world::World;
 
 /// Handles to everything; passed as an `Arc`. A part that needs one or two of them takes those.
 pub struct Shared {
@@ -26,6 +30,11 @@ pub struct Shared {
     pub audit: Audit,
     pub events: Events,
     pub compiler: CompilerHandle,
+    /// The fleet as it is known now.
+    pub world: watch::Receiver<Arc<World>>,
+    /// How each function stands, after the last plan.
+    pub outlooks: watch::Receiver<Outlooks>,
+    pub sessions: Sessions,
     pub metrics: ControlMetrics,
     /// All tasks of the program.
     pub tasks: Tasks,

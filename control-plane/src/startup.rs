@@ -1,6 +1,6 @@
 //! From a configuration to a control plane that answers, and back down in phases.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use littoral_model::target::Target;
 use littoral_platform::admin_http::AdminHttp;
+use littoral_platform::clock;
 use littoral_platform::files::{self, FileError};
 use littoral_platform::listener::{BindError, TlsListener, bind, grpc_server};
 use littoral_platform::statement::KeyError;
 use littoral_platform::tasks::Tasks;
+use littoral_proto::store::NodeRecord;
+use littoral_proto::v1::Availability;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
 
 use crate::audit::Audit;
@@ -25,16 +27,32 @@ use crate::config::{Config, StoreKind};
 use crate::events::Events;
 use crate::metrics::ControlMetrics;
 use crate::pki::{Pki, PkiError};
-use crate::records::RecordError;
+use crate::planner::Planner;
+use crate::records::{RecordError, Stored};
 use crate::services::{self, DescriptorsError, Services};
+use crate::sessions::{self, Sessions};
 use crate::shared::{ChildCommands, Shared};
 use crate::signing::Signer;
 use crate::store::{MemoryStore, SledStore, Store, StoreError};
+use crate::world::{self, Observations, WorldHandle};
 
 /// For requests under way, once the program was asked to stop.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 /// For loops to finish what they are at.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// As often as metrics are scraped, about.
+const FLEET_METRICS: Duration = Duration::from_secs(5);
+
+/// All that are shown, so that one that nobody is in any more goes to 0.
+const AVAILABILITIES: [(Availability, &str); 6] = [
+    (Availability::Ready, "ready"),
+    (Availability::WarmingUp, "warming-up"),
+    (Availability::Unreachable, "unreachable"),
+    (Availability::Lost, "lost"),
+    (Availability::NeverSeen, "never-seen"),
+    (Availability::Revoked, "revoked"),
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -72,6 +90,17 @@ pub struct Ready {
     pub operator: Option<PathBuf>,
 }
 
+impl Ready {
+    fn of(grpc: &TlsListener, http: &TcpListener) -> Result<Self, RunError> {
+        let (grpc, http) = (grpc.local_addr(), http.local_addr());
+        Ok(Self {
+            grpc: grpc.map_err(RunError::Address)?,
+            http: http.map_err(RunError::Address)?,
+            operator: None,
+        })
+    }
+}
+
 /// A control plane that answers.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -107,14 +136,12 @@ impl ControlPlane {
         let pki = Arc::new(Pki::open(&config, signer.trusted_keys(), store.shared(), audit.clone()).await?);
         let listener = TlsListener::bind(config.listen, pki.listener()).await?;
         let http = bind(config.http).await?;
-        let ready = Ready {
-            grpc: listener.local_addr().map_err(RunError::Address)?,
-            http: http.local_addr().map_err(RunError::Address)?,
-            operator: None,
-        };
+        let ready = Ready::of(&listener, &http)?;
         let operator = pki.first_start(&config.data_dir, server_url(&config, ready.grpc)).await?;
         let metrics = ControlMetrics::new(listener.failures());
-        let targets = watch::Sender::new(BTreeSet::<Target>::new());
+        let observations = Observations::default();
+        let WorldHandle { world, targets } =
+            world::start(store.shared(), observations.clone(), engines(), &tasks).await?;
         let (compiler, handle) = Compiler::new(Parts {
             store: store.shared(),
             blobs: blobs.clone(),
@@ -123,9 +150,23 @@ impl ControlPlane {
             metrics: metrics.clone(),
             limits: config.compile.clone(),
             command: commands.compiler,
-            targets: targets.subscribe(),
+            targets,
         });
         let serving = tasks.group();
+        let planner = Planner {
+            store: store.shared(),
+            world: world.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+        };
+        let sessions = Sessions::new(sessions::Parts {
+            store: store.shared(),
+            world: world.clone(),
+            observations,
+            signer: signer.clone(),
+            events: events.clone(),
+            tasks: serving.clone(),
+        });
         let store_handle = store.shared();
         let shared = Arc::new(Shared {
             config,
@@ -136,6 +177,9 @@ impl ControlPlane {
             audit,
             events,
             compiler: handle,
+            world,
+            outlooks: planner.start(&tasks),
+            sessions,
             metrics,
             tasks,
             serving,
@@ -191,7 +235,28 @@ fn start_tasks(shared: &Arc<Shared>, compiler: Compiler) {
         stop.run_until_cancelled(compiler.run()).await;
     });
     tasks.critical("pki", shared.pki.clone().upkeep(tasks.clone()));
+    tasks.critical("revocations", shared.sessions.clone().end_revoked(shared.pki.revoked(), tasks.clone()));
+    tasks.critical("fleet metrics", fleet_metrics(shared.clone()));
     tasks.critical("audit", shared.audit.clone().prune(tasks.clone()));
+}
+
+/// Fingerprint of the engine that code is compiled with, by target.
+fn engines() -> BTreeMap<Target, String> {
+    Target::compiled().map(|target| (target, littoral_engine::fingerprint(target))).collect()
+}
+
+/// Nodes by availability and live sessions, looked at again every few seconds: availability changes with time alone.
+async fn fleet_metrics(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(FLEET_METRICS);
+    while shared.tasks.child().run_until_cancelled(tick.tick()).await.is_some() {
+        let world = shared.world.borrow().clone();
+        let now = clock::now();
+        for (availability, label) in AVAILABILITIES {
+            let is_so = |row: &&Arc<Stored<NodeRecord>>| world.availability(&row.value, now) == availability;
+            shared.metrics.nodes(label, world.nodes.values().filter(is_so).count());
+        }
+        shared.metrics.sessions(*shared.sessions.count().borrow());
+    }
 }
 
 fn serve_grpc(shared: &Arc<Shared>, listener: TlsListener, services: Services) {

@@ -78,7 +78,9 @@ impl Builder {
             let next = match self.build().await {
                 Ok(next) => next,
                 Err(RecordError::Store(error)) if error.retry() != Retry::Never => {
-                    tracing::warn!("the store could not be read; the fleet is as it was a moment ago: {error}");
+                    tracing::warn!(
+                        "the store could not be read; the fleet is as it was a moment ago: {error}"
+                    );
                     continue;
                 }
                 Err(error) => return Err(error),

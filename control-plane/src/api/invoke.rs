@@ -82,7 +82,9 @@ impl invoke_server::Invoke for InvokeService {
                 }
             };
             if timeout_at(deadline, both).await.is_err() {
-                let message = format!("{name} did not answer within the caller's deadline; give it more with --deadline");
+                let message = format!(
+                    "{name} did not answer within the caller's deadline; give it more with --deadline"
+                );
                 let _ = answers.try_send(Err(ApiError::new(ApiCode::DeadlineExceeded, message).into()));
             }
         });
@@ -120,7 +122,9 @@ impl InvokeService {
     fn candidates(&self, world: &World, start: &v1::InvokeStart) -> Result<Vec<Candidate>, ApiError> {
         let name = &start.function;
         if !world.functions.contains_key(name) {
-            return Err(ApiError::not_found(format!("there is no function `{name}`: `littoral function list` shows all")));
+            return Err(ApiError::not_found(format!(
+                "there is no function `{name}`: `littoral function list` shows all"
+            )));
         }
         let asked = match start.node.as_str() {
             "" => None,
@@ -135,7 +139,10 @@ impl InvokeService {
                 continue;
             }
             let running = status.is_some_and(|s| s.state() == v1::WorkloadState::Running);
-            let Some(observed) = world.observed(&node.id).filter(|o| o.availability(now).is_connected()) else { continue };
+            let Some(observed) = world.observed(&node.id).filter(|o| o.availability(now).is_connected())
+            else {
+                continue;
+            };
             let Some(in_flight) = self.sessions.in_flight(&node.id).filter(|_| running) else { continue };
             let Ok(id) = node.id.parse::<NodeId>() else { continue };
             let median_us = observed.stats.get(name).and_then(|stats| stats.quantile(0.5));
@@ -158,7 +165,8 @@ impl InvokeService {
         deadline: Instant,
     ) -> Result<Placed, String> {
         let id = uuid::Uuid::new_v4().to_string();
-        let name = world.nodes.get(node.as_str()).map_or_else(|| node.to_string(), |row| row.value.name.clone());
+        let name =
+            world.nodes.get(node.as_str()).map_or_else(|| node.to_string(), |row| row.value.name.clone());
         let (down, down_seen) = mpsc::channel(QUEUE);
         let (up_seen, up) = mpsc::channel(QUEUE);
         let begin = v1::InvocationDown { message: Some(invocation_down::Message::Start(start.clone())) };
@@ -174,9 +182,15 @@ impl InvokeService {
             Ok(Err(why)) => return Err(format!("{name}: {why}")),
             Err(_) => return Err(format!("{name} did not pick it up within {} s", PICK_UP.as_secs())),
         }
-        let revision = world.nodes_of(&start.function).find(|(n, _, _)| n.id == node.as_str()).map(|(_, w, _)| w.revision);
-        let accepted =
-            v1::InvokeAccepted { node_id: node.to_string(), node_name: name, revision: revision.unwrap_or_default() };
+        let revision = world
+            .nodes_of(&start.function)
+            .find(|(n, _, _)| n.id == node.as_str())
+            .map(|(_, w, _)| w.revision);
+        let accepted = v1::InvokeAccepted {
+            node_id: node.to_string(),
+            node_name: name,
+            revision: revision.unwrap_or_default(),
+        };
         Ok(Placed { accepted, down, up, in_flight })
     }
 }

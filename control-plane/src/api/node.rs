@@ -54,7 +54,10 @@ impl node_service_server::NodeService for NodeApi {
         Ok(Response::new(self.pki.renew(request.into_inner()).await?))
     }
 
-    async fn session(&self, request: Request<Streaming<v1::SessionUp>>) -> Result<Response<Self::SessionStream>, Status> {
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionUp>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
         let node = Principal::of(&request)?.node()?.clone();
         Ok(Response::new(self.sessions.open(node, request.into_inner()).await?))
     }
@@ -93,7 +96,9 @@ impl node_service_server::NodeService for NodeApi {
             return Err(ApiError::invalid("the first message must name the invocation").into());
         };
         let Some(streams) = self.sessions.invocations().take(&id, &node) else {
-            return Err(ApiError::not_found("that invocation is over, or was not offered to this node").into());
+            return Err(
+                ApiError::not_found("that invocation is over, or was not offered to this node").into()
+            );
         };
         self.tasks.spawn("invocation answer", answer(up, streams.up));
         Ok(Response::new(ReceiverStream::new(streams.down)))
@@ -102,7 +107,9 @@ impl node_service_server::NodeService for NodeApi {
 
 /// Whether a node's assignment names this content.
 fn references(world: &World, node: &str, digest: &str) -> bool {
-    let names = |w: &v1::Workload| [&w.artifact_digest, &w.spec_digest, &w.statement_digest].contains(&&digest.to_owned());
+    let names = |w: &v1::Workload| {
+        [&w.artifact_digest, &w.spec_digest, &w.statement_digest].contains(&&digest.to_owned())
+    };
     world.assignment(node).is_some_and(|assignment| assignment.workloads.iter().any(names))
 }
 
@@ -114,7 +121,9 @@ async fn answer(mut up: Streaming<v1::InvocationUp>, to: mpsc::Sender<Result<v1:
             next = up.message() => next,
         };
         let response = match next {
-            Ok(Some(v1::InvocationUp { message: Some(invocation_up::Message::Response(response)) })) => Ok(response),
+            Ok(Some(v1::InvocationUp { message: Some(invocation_up::Message::Response(response)) })) => {
+                Ok(response)
+            }
             Ok(Some(_)) => continue,
             Ok(None) => return,
             Err(status) => Err(status),

@@ -13,7 +13,7 @@ use tonic::Status;
 use super::Sessions;
 use crate::records::{self, TxnRecords as _, key};
 use crate::store::{StoreError, Txn};
-use crate::world::{FunctionStats, ObservedNode};
+use crate::world::ObservedNode;
 
 /// What one node may say at once; the agent keeps below, anybody else is cut off here.
 const MAX_WORKLOADS: usize = 16_384;
@@ -24,12 +24,19 @@ const ATTEMPTS: usize = 5;
 
 impl Sessions {
     /// Keeps what the node can run, so that a restart of the control plane does not forget it.
-    pub(super) async fn write_capacity(&self, node: &NodeId, capacity: v1::NodeCapacity) -> Result<(), Status> {
-        let unavailable = |e: &dyn std::fmt::Display| Status::unavailable(format!("the node's record: {e}; try again"));
+    pub(super) async fn write_capacity(
+        &self,
+        node: &NodeId,
+        capacity: v1::NodeCapacity,
+    ) -> Result<(), Status> {
+        let unavailable =
+            |e: &dyn std::fmt::Display| Status::unavailable(format!("the node's record: {e}; try again"));
         for _ in 0..ATTEMPTS {
             let stored = records::get::<NodeRecord>(&*self.inner.store, &key::node(node.as_str())).await;
             let Some(stored) = stored.map_err(|e| unavailable(&e))? else {
-                return Err(Status::permission_denied(format!("{node} is not a node of this cluster: join again")));
+                return Err(Status::permission_denied(format!(
+                    "{node} is not a node of this cluster: join again"
+                )));
             };
             if stored.value.capacity.as_ref() == Some(&capacity) {
                 return Ok(());
@@ -67,7 +74,10 @@ impl Sessions {
     /// Takes a report in, and says which windows need not come again.
     pub(super) fn report(&self, node: &NodeId, epoch: u64, report: v1::NodeReport) -> Option<v1::WindowAck> {
         let now = clock::now();
-        if report.workloads.len() > MAX_WORKLOADS || report.windows.len() > MAX_WINDOWS || report.events.len() > MAX_EVENTS {
+        if report.workloads.len() > MAX_WORKLOADS
+            || report.windows.len() > MAX_WINDOWS
+            || report.events.len() > MAX_EVENTS
+        {
             tracing::warn!(%node, "a report larger than any agent sends was ignored");
             return None;
         }
@@ -78,7 +88,11 @@ impl Sessions {
             } else {
                 format!("function/{}", event.function)
             };
-            let message = if event.function.is_empty() { event.message } else { format!("on {name}: {}", event.message) };
+            let message = if event.function.is_empty() {
+                event.message
+            } else {
+                format!("on {name}: {}", event.message)
+            };
             self.inner.events.emit(v1::Event {
                 at_ms: now.as_millis(),
                 subject,
@@ -115,17 +129,22 @@ impl Sessions {
 }
 
 /// Counts each window once, in order; what came before is acknowledged again and not counted again.
-fn count_windows(observed: &mut ObservedNode, windows: Vec<v1::StatsWindow>, now: Timestamp) -> Option<v1::WindowAck> {
+fn count_windows(
+    observed: &mut ObservedNode,
+    windows: Vec<v1::StatsWindow>,
+    now: Timestamp,
+) -> Option<v1::WindowAck> {
     let mut ack = None;
     for window in windows {
         let seen = observed.window.as_ref();
-        let is_new = seen.is_none_or(|(boot, sequence)| *boot != window.boot_id || window.sequence > *sequence);
+        let is_new =
+            seen.is_none_or(|(boot, sequence)| *boot != window.boot_id || window.sequence > *sequence);
         ack = Some(v1::WindowAck { boot_id: window.boot_id.clone(), sequence: window.sequence });
         if !is_new {
             continue;
         }
         for function in &window.functions {
-            let stats = observed.stats.entry(function.function.clone()).or_insert_with(FunctionStats::default);
+            let stats = observed.stats.entry(function.function.clone()).or_default();
             stats.add(function, now);
         }
         observed.window = Some((window.boot_id, window.sequence));

@@ -25,9 +25,14 @@ impl Sessions {
     ///
     /// # Errors
     /// When the first message is not a hello, or its capacity cannot be written.
-    pub async fn open(&self, node: NodeId, mut up: Streaming<v1::SessionUp>) -> Result<ReceiverStream<Down>, Status> {
+    pub async fn open(
+        &self,
+        node: NodeId,
+        mut up: Streaming<v1::SessionUp>,
+    ) -> Result<ReceiverStream<Down>, Status> {
         let first = tokio::time::timeout(HELLO_DEADLINE, up.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("no hello came within 10 s of opening the session"))??;
+        let first = first
+            .map_err(|_| Status::deadline_exceeded("no hello came within 10 s of opening the session"))??;
         let Some(session_up::Message::Hello(hello)) = first.and_then(|m| m.message) else {
             return Err(Status::invalid_argument("the first message of a session must be a hello"));
         };

@@ -8,7 +8,9 @@ use littoral_model::id::{FunctionName, NodeId};
 use littoral_model::node::{Availability, Node};
 use littoral_model::quantity::Bytes;
 use littoral_model::rollout::RolloutState;
-use littoral_model::snapshot::{ArtifactKey, CompiledArtifact, Function, Observed, Progress, Revision, Snapshot};
+use littoral_model::snapshot::{
+    ArtifactKey, CompiledArtifact, Function, Observed, Progress, Revision, Snapshot,
+};
 use littoral_model::target::Target;
 use littoral_model::time::Timestamp;
 use littoral_proto::convert::{BadMessage, assignment_from_pb, spec_from_pb};
@@ -151,7 +153,10 @@ impl World {
         let ready = self.artifacts.iter().filter_map(|row| {
             let a = &row.value;
             let (artifact, statement) = (a.digest.parse().ok()?, a.statement_digest.parse().ok()?);
-            Some((key(&a.source_digest, &a.target, &a.engine)?, CompiledArtifact::Ready { artifact, statement }))
+            Some((
+                key(&a.source_digest, &a.target, &a.engine)?,
+                CompiledArtifact::Ready { artifact, statement },
+            ))
         });
         // A success replaces the failure before it.
         failed.chain(ready).collect()
@@ -160,7 +165,8 @@ impl World {
 
 fn read_function(record: &FunctionRecord) -> Result<(FunctionName, Function), BadMessage> {
     let missing = || BadMessage { field: "spec", why: "it is missing".to_owned() };
-    let candidate = read_revision(record.spec.as_ref().ok_or_else(missing)?, record.revision, &record.spec_digest)?;
+    let candidate =
+        read_revision(record.spec.as_ref().ok_or_else(missing)?, record.revision, &record.spec_digest)?;
     let stable = match &record.stable_spec {
         Some(spec) => Some(read_revision(spec, record.stable_revision, &record.stable_spec_digest)?),
         None => None,

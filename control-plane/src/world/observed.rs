@@ -80,7 +80,12 @@ impl FunctionStats {
             self.since = now;
         }
         if let Some(pb) = &window.latency {
-            match Latencies::from_parts(pb.grouping_power, pb.max_value_power, pb.index.clone(), pb.count.clone()) {
+            match Latencies::from_parts(
+                pb.grouping_power,
+                pb.max_value_power,
+                pb.index.clone(),
+                pb.count.clone(),
+            ) {
                 Ok(latencies) => self.current.latencies.add(&latencies),
                 Err(error) => tracing::debug!(function = %window.function, "latencies left out: {error}"),
             }
@@ -141,7 +146,12 @@ impl Observations {
     }
 
     /// Changes what is known of a node; `first` makes what there is before its first report.
-    pub fn update<T>(&self, id: &NodeId, first: impl FnOnce() -> ObservedNode, change: impl FnOnce(&mut ObservedNode) -> T) -> T {
+    pub fn update<T>(
+        &self,
+        id: &NodeId,
+        first: impl FnOnce() -> ObservedNode,
+        change: impl FnOnce(&mut ObservedNode) -> T,
+    ) -> T {
         let result = {
             let mut nodes = self.lock();
             let node = nodes.entry(id.clone()).or_insert_with(|| Arc::new(first()));

@@ -54,7 +54,11 @@ impl RecordCache {
         World {
             revision: self.revision,
             cluster_epoch: self.cluster.values().next().map_or(0, |row| row.value.epoch),
-            functions: self.functions.values().map(|row| (row.value.name().to_owned(), row.clone())).collect(),
+            functions: self
+                .functions
+                .values()
+                .map(|row| (row.value.name().to_owned(), row.clone()))
+                .collect(),
             nodes: self.nodes.values().map(|row| (row.value.id.clone(), row.clone())).collect(),
             assignments: by_node(&self.assignments),
             artifacts: self.artifacts.values().cloned().collect(),

@@ -27,7 +27,12 @@ fn function() -> FunctionRecord {
     let manifest = littoral_model::manifest::Manifest::parse(text).unwrap();
     let spec = manifest.into_spec("hello@1".parse().unwrap());
     let digest = encode_spec(&spec).1.to_string();
-    FunctionRecord { spec: Some(spec_to_pb(&spec)), revision: 3, spec_digest: digest, ..FunctionRecord::default() }
+    FunctionRecord {
+        spec: Some(spec_to_pb(&spec)),
+        revision: 3,
+        spec_digest: digest,
+        ..FunctionRecord::default()
+    }
 }
 
 async fn started(store: &Arc<MemoryStore>, observations: &Observations, tasks: &Tasks) -> WorldHandle {
@@ -87,7 +92,12 @@ async fn one_record_that_makes_no_sense_is_named_and_does_not_stop_the_rest() {
 fn stats_age_and_errors_are_told_from_answers() {
     let window = |outcome: v1::Outcome, count| v1::FunctionWindow {
         outcomes: vec![v1::OutcomeCount { outcome: outcome.into(), count }],
-        latency: Some(v1::Histogram { grouping_power: 5, max_value_power: 36, index: vec![40], count: vec![count] }),
+        latency: Some(v1::Histogram {
+            grouping_power: 5,
+            max_value_power: 36,
+            index: vec![40],
+            count: vec![count],
+        }),
         ..v1::FunctionWindow::default()
     };
     let mut stats = FunctionStats::default();
