@@ -9,9 +9,12 @@ use tonic_health::server::HealthReporter;
 
 use littoral_proto::v1::invoke_server::InvokeServer;
 use littoral_proto::v1::node_service_server::NodeServiceServer;
+use littoral_proto::v1::registry_server::RegistryServer;
 
 use crate::api::invoke::InvokeService;
 use crate::api::node::NodeApi;
+use crate::api::registry::RegistryService;
+use crate::registry::Registry;
 use crate::shared::Shared;
 
 /// What is served, and the switch that says to load balancers whether it is.
@@ -48,7 +51,9 @@ pub fn assemble(shared: &Arc<Shared>) -> Result<Services, DescriptorsError> {
         sessions: shared.sessions.clone(),
         tasks: shared.serving.clone(),
     };
+    let registry = RegistryService::new(Arc::new(Registry::new(shared)));
     let routes = Routes::new(health_server)
+        .add_service(RegistryServer::new(registry).max_decoding_message_size(MAX_MESSAGE))
         .add_service(NodeServiceServer::new(node).max_decoding_message_size(MAX_MESSAGE))
         .add_service(InvokeServer::new(invoke).max_decoding_message_size(MAX_MESSAGE))
         .add_service(reflection().build_v1()?)
