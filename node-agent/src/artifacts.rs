@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 mod collect;
 mod partial;
 
-pub use partial::Partial;
+pub(crate) use partial::Partial;
 
 /// Relative to the cache's root; the worker is told files in this form.
 const BLOBS: &str = "sha256";
@@ -32,7 +32,7 @@ const RESERVED_DISK: u64 = 64 << 20;
 const HASH_BUFFER: usize = 256 * 1024;
 
 #[derive(Debug, thiserror::Error)]
-pub enum CacheError {
+pub(crate) enum CacheError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("could not {action} {} in the artifact cache", path.display())]
@@ -59,7 +59,7 @@ pub enum CacheError {
 
 /// Clones share the cache.
 #[derive(Clone, Debug)]
-pub struct Cache {
+pub(crate) struct Cache {
     root: Arc<PathBuf>,
     /// What lies under `sha256/`, so that looking does not cost a system call each.
     present: Arc<Mutex<BTreeSet<Digest>>>,
@@ -70,7 +70,7 @@ impl Cache {
     ///
     /// # Errors
     /// When the folders cannot be created or read. Files with other names are left alone.
-    pub fn open(root: &Path) -> Result<Self, CacheError> {
+    pub(crate) fn open(root: &Path) -> Result<Self, CacheError> {
         for folder in [BLOBS, PARTIAL, QUARANTINE] {
             files::private_dir(&root.join(folder))?;
         }
@@ -79,25 +79,27 @@ impl Cache {
         Ok(Self { root: Arc::new(root.to_owned()), present: Arc::new(Mutex::new(present)) })
     }
 
-    pub fn root(&self) -> &Path {
+    #[cfg(test)]
+    fn root(&self) -> &Path {
         &self.root
     }
 
     /// The path of a blob relative to the cache's root.
-    pub fn relative(digest: &Digest) -> String {
+    pub(crate) fn relative(digest: &Digest) -> String {
         format!("{BLOBS}/{}", digest.hex())
     }
 
-    pub fn path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.root.join(Self::relative(digest))
     }
 
-    pub fn contains(&self, digest: &Digest) -> bool {
+    #[cfg(test)]
+    fn contains(&self, digest: &Digest) -> bool {
         self.present().contains(digest)
     }
 
     /// Those of `digests` that are in the cache.
-    pub fn present_among(&self, digests: impl Iterator<Item = Digest>) -> BTreeSet<Digest> {
+    pub(crate) fn present_among(&self, digests: impl Iterator<Item = Digest>) -> BTreeSet<Digest> {
         let present = self.present();
         digests.filter(|digest| present.contains(digest)).collect()
     }
@@ -106,7 +108,7 @@ impl Cache {
     ///
     /// # Errors
     /// `Damaged` when the bytes are not the digest's: the file is then in quarantine.
-    pub fn read(&self, digest: &Digest, cap: usize, now: Timestamp) -> Result<Vec<u8>, CacheError> {
+    pub(crate) fn read(&self, digest: &Digest, cap: usize, now: Timestamp) -> Result<Vec<u8>, CacheError> {
         let bytes = match files::read_capped(&self.path(digest), cap) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -125,7 +127,7 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be read or moved.
-    pub fn check(&self, digest: &Digest, now: Timestamp) -> Result<bool, CacheError> {
+    pub(crate) fn check(&self, digest: &Digest, now: Timestamp) -> Result<bool, CacheError> {
         let path = self.path(digest);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -145,7 +147,7 @@ impl Cache {
     ///
     /// # Errors
     /// When it can be neither moved nor removed: it stays listed then.
-    pub fn quarantine(&self, digest: &Digest, now: Timestamp) -> Result<(), CacheError> {
+    pub(crate) fn quarantine(&self, digest: &Digest, now: Timestamp) -> Result<(), CacheError> {
         let folder = self.root.join(QUARANTINE);
         let to = folder.join(format!("{}.{}", digest.hex(), now.as_millis()));
         let from = self.path(digest);
@@ -157,14 +159,6 @@ impl Cache {
         self.present().remove(digest);
         self.limit_quarantine(&folder);
         Ok(())
-    }
-
-    /// Bytes of all files under `sha256/`.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn size(&self) -> Result<u64, CacheError> {
-        Ok(collect::entries(&self.root.join(BLOBS))?.iter().map(|entry| entry.size).sum())
     }
 
     /// Asks the disk whether a blob is there, and corrects the list.

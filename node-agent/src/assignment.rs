@@ -11,7 +11,7 @@ use littoral_proto::v1;
 const MAX_WORKLOADS: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
-pub enum BadAssignment {
+pub(crate) enum BadAssignment {
     #[error("the assignment is for the node {found}, and this is {own}")]
     OtherNode { found: String, own: String },
     #[error("the assignment holds {0} workloads; at most {MAX_WORKLOADS} are accepted")]
@@ -33,21 +33,21 @@ pub enum BadAssignment {
 
 /// Orders assignments: the epoch first, since a restore of the control plane starts its generations over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AssignmentNumber {
+pub(crate) struct AssignmentNumber {
     pub epoch: ClusterEpoch,
     pub generation: Generation,
 }
 
 /// The whole desired state of this node under one number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assignment {
+pub(crate) struct Assignment {
     pub number: AssignmentNumber,
     pub workloads: Vec<Workload>,
 }
 
 /// One revision of one function. Its spec's digest identifies it on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
+pub(crate) struct Workload {
     pub function: FunctionName,
     pub revision: FunctionRevision,
     pub spec: Digest,
@@ -60,7 +60,7 @@ pub struct Workload {
 impl Assignment {
     /// # Errors
     /// Names the first thing that is wrong; nothing of a wrong assignment is used.
-    pub fn from_proto(message: v1::NodeAssignment, own_id: &str) -> Result<Self, BadAssignment> {
+    pub(crate) fn from_proto(message: v1::NodeAssignment, own_id: &str) -> Result<Self, BadAssignment> {
         if message.node_id != own_id {
             let found = message.node_id.chars().take(80).collect();
             return Err(BadAssignment::OtherNode { found, own: own_id.to_owned() });
@@ -85,7 +85,7 @@ impl Assignment {
     }
 
     /// Every blob that this assignment refers to.
-    pub fn blobs(&self) -> impl Iterator<Item = Digest> + '_ {
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = Digest> + '_ {
         self.workloads.iter().flat_map(|w| [w.spec, w.statement, w.artifact])
     }
 }

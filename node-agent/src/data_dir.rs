@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 #[derive(Debug, thiserror::Error)]
-pub enum DataDirError {
+pub(crate) enum DataDirError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("could not lock {}", path.display())]
@@ -28,19 +28,19 @@ pub enum DataDirError {
 
 /// Paths inside the directory.
 #[derive(Clone, Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     root: PathBuf,
 }
 
 /// Held for as long as the directory is used; the system releases it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 impl DataDir {
     /// Names the directory without touching it.
-    pub fn at(root: impl Into<PathBuf>) -> Self {
+    pub(crate) fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
@@ -48,13 +48,13 @@ impl DataDir {
     ///
     /// # Errors
     /// When it cannot be created or belongs to somebody else.
-    pub fn create(&self) -> Result<(), FileError> {
+    pub(crate) fn create(&self) -> Result<(), FileError> {
         files::private_dir(&self.root)
     }
 
     /// # Errors
     /// `InUse` when another process holds it.
-    pub fn lock(&self) -> Result<Lock, DataDirError> {
+    pub(crate) fn lock(&self) -> Result<Lock, DataDirError> {
         self.create()?;
         let path = self.root.join("lock");
         let failed = |source| DataDirError::Lock { path: path.clone(), source };
@@ -67,39 +67,39 @@ impl DataDir {
         }
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Certificate chain and private key.
-    pub fn identity(&self) -> PathBuf {
+    pub(crate) fn identity(&self) -> PathBuf {
         self.root.join("identity.pem")
     }
 
     /// Who this node is and where its control plane is. Written last by a join: with it the node is a member.
-    pub fn node(&self) -> PathBuf {
+    pub(crate) fn node(&self) -> PathBuf {
         self.root.join("node.json")
     }
 
     /// CA certificates and signing keys that are believed.
-    pub fn trust(&self) -> PathBuf {
+    pub(crate) fn trust(&self) -> PathBuf {
         self.root.join("trust.json")
     }
 
-    pub fn ledger(&self) -> PathBuf {
+    pub(crate) fn ledger(&self) -> PathBuf {
         self.root.join("ledger")
     }
 
-    pub fn cache(&self) -> PathBuf {
+    pub(crate) fn cache(&self) -> PathBuf {
         self.root.join("cache")
     }
 
-    pub fn clock(&self) -> PathBuf {
+    pub(crate) fn clock(&self) -> PathBuf {
         self.root.join("clock")
     }
 
     /// The unix socket that `status` asks.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.root.join("agent.sock")
     }
 }

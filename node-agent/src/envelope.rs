@@ -4,7 +4,7 @@ use littoral_platform::statement::{Envelope, KeyId, Signature};
 use littoral_proto::v1;
 
 /// What the control plane signs for a node.
-pub const ASSIGNMENT_TYPE: &str = "application/vnd.littoral.assignment.v1+protobuf";
+pub(crate) const ASSIGNMENT_TYPE: &str = "application/vnd.littoral.assignment.v1+protobuf";
 
 /// For verification; the message is used up.
 pub(crate) fn from_proto(message: v1::Envelope) -> Envelope {

@@ -13,19 +13,19 @@ const MAX_MESSAGE: usize = 1024;
 
 /// A bounded ring, oldest dropped first. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Events {
+pub(crate) struct Events {
     clock: PersistedClock,
     ring: Arc<Mutex<VecDeque<AgentEvent>>>,
 }
 
 impl Events {
-    pub fn new(clock: PersistedClock) -> Self {
+    pub(crate) fn new(clock: PersistedClock) -> Self {
         Self { clock, ring: Arc::default() }
     }
 
     /// Logs the event as a warning and keeps it. `reason` is one CamelCase word that programs may compare;
     /// `function` is empty when it is about the node itself.
-    pub fn add(&self, reason: &str, function: &str, message: impl Into<String>) {
+    pub(crate) fn add(&self, reason: &str, function: &str, message: impl Into<String>) {
         let message = clip(message.into());
         tracing::warn!(reason, function, "{message}");
         let event = AgentEvent {
@@ -42,14 +42,14 @@ impl Events {
     }
 
     /// Takes at most `max` of the oldest.
-    pub fn take(&self, max: usize) -> Vec<AgentEvent> {
+    pub(crate) fn take(&self, max: usize) -> Vec<AgentEvent> {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let count = max.min(ring.len());
         ring.drain(..count).collect()
     }
 
     /// Puts back what could not be sent, in front, as far as there is room.
-    pub fn put_back(&self, events: Vec<AgentEvent>) {
+    pub(crate) fn put_back(&self, events: Vec<AgentEvent>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         for event in events.into_iter().rev() {
             if ring.len() == MAX_EVENTS {

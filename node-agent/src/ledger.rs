@@ -24,7 +24,7 @@ const PREVIOUS: &str = "previous";
 const QUARANTINE: &str = "quarantine";
 
 #[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
+pub(crate) enum LedgerError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("the assignment's signature was not accepted")]
@@ -42,7 +42,7 @@ pub enum LedgerError {
 
 /// What became of an offered assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offered {
+pub(crate) enum Offered {
     /// Stored durably; the reconciler was woken.
     Accepted,
     AlreadyHeld,
@@ -51,11 +51,11 @@ pub enum Offered {
 }
 
 /// What the node should run; `None` before the first assignment.
-pub type Desired = Option<Arc<Assignment>>;
+pub(crate) type Desired = Option<Arc<Assignment>>;
 
 /// One for each agent.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     dir: PathBuf,
     node_id: String,
     state: Mutex<State>,
@@ -82,7 +82,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the folder cannot be created.
-    pub fn open(
+    pub(crate) fn open(
         dir: &Path,
         node_id: &str,
         keys: &TrustedKeys,
@@ -94,7 +94,8 @@ impl Ledger {
             Ok(held) => held,
             Err(error) => {
                 let kept = quarantine(dir, name, now);
-                problems.push(format!("the ledger's file `{name}` is not usable ({}); {kept}", Chain(&error)));
+                problems
+                    .push(format!("the ledger's file `{name}` is not usable ({}); {kept}", Chain(&error)));
                 None
             }
         };
@@ -110,7 +111,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The held assignment stays when the new one is not acceptable or cannot be stored.
-    pub fn offer(&self, message: v1::Envelope, keys: &TrustedKeys) -> Result<Offered, LedgerError> {
+    pub(crate) fn offer(&self, message: v1::Envelope, keys: &TrustedKeys) -> Result<Offered, LedgerError> {
         let held = verify(message.encode_to_vec(), message, &self.node_id, keys)?;
         let mut state = self.state();
         if let Some(current) = &state.current {
@@ -129,21 +130,21 @@ impl Ledger {
     }
 
     /// Wakes whenever another assignment was stored.
-    pub fn subscribe(&self) -> watch::Receiver<Desired> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Desired> {
         self.desired.subscribe()
     }
 
-    pub fn current(&self) -> Desired {
+    pub(crate) fn current(&self) -> Desired {
         self.desired.borrow().clone()
     }
 
     /// The number of the assignment that is held; zero when there is none.
-    pub fn number(&self) -> AssignmentNumber {
+    pub(crate) fn number(&self) -> AssignmentNumber {
         self.desired.borrow().as_ref().map(|assignment| assignment.number).unwrap_or_default()
     }
 
     /// Every blob that the current or the previous assignment refers to.
-    pub fn blobs(&self) -> Vec<Digest> {
+    pub(crate) fn blobs(&self) -> Vec<Digest> {
         let state = self.state();
         let both = [&state.current, &state.previous];
         both.into_iter().flatten().flat_map(|held| held.assignment.blobs()).collect()
@@ -197,9 +198,10 @@ fn quarantine(dir: &Path, name: &str, now: Timestamp) -> String {
     let folder = dir.join(QUARANTINE);
     // One file for each name: a ledger that is damaged at every boot must not fill the disk.
     let to = folder.join(name);
-    match files::private_dir(&folder).map_err(|e| e.to_string()).and_then(|()| {
-        fs::rename(dir.join(name), &to).map_err(|e| e.to_string())
-    }) {
+    match files::private_dir(&folder)
+        .map_err(|e| e.to_string())
+        .and_then(|()| fs::rename(dir.join(name), &to).map_err(|e| e.to_string()))
+    {
         Ok(()) => format!("it is kept as {} ({now})", to.display()),
         Err(error) => format!("it could not be moved to {}: {error}", to.display()),
     }

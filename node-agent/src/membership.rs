@@ -15,7 +15,7 @@ const MAX_NODE_FILE: usize = 16 * 1024;
 const MAX_TRUST_FILE: usize = 256 * 1024;
 
 #[derive(Debug, thiserror::Error)]
-pub enum MembershipError {
+pub(crate) enum MembershipError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error("{file} cannot be read: it was damaged; join again with --force")]
@@ -37,7 +37,7 @@ pub enum MembershipError {
 /// `node.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NodeRecord {
+pub(crate) struct NodeRecord {
     pub id: String,
     pub name: String,
     pub cluster: String,
@@ -48,7 +48,7 @@ pub struct NodeRecord {
 impl NodeRecord {
     /// # Errors
     /// When the file is missing (`File`, not found: the node has not joined), damaged, or names no valid node.
-    pub fn load(path: &Path) -> Result<Self, MembershipError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, MembershipError> {
         let bytes = files::read_capped(path, MAX_NODE_FILE)?;
         let record: Self = serde_json::from_slice(&bytes)
             .map_err(|source| MembershipError::Json { file: "node.json", source })?;
@@ -58,7 +58,7 @@ impl NodeRecord {
 
     /// # Errors
     /// When id or name are not valid, or the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), MembershipError> {
+    pub(crate) fn save(&self, path: &Path) -> Result<(), MembershipError> {
         self.check()?;
         Ok(files::write_atomic(path, &to_json(self))?)
     }
@@ -74,7 +74,7 @@ impl NodeRecord {
 
 /// Whom the node believes: CAs for connections, keys for statements.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trust {
+pub(crate) struct Trust {
     pub cas: TrustBundle,
     pub keys: TrustedKeys,
 }
@@ -91,14 +91,15 @@ struct TrustFile {
 impl Trust {
     /// # Errors
     /// When a certificate or key is not usable, or there is no key for one of the purposes.
-    pub fn from_proto(ca_pem: &str, keys: &v1::TrustedKeys) -> Result<Self, MembershipError> {
-        let read = |all: &[Vec<u8>]| all.iter().map(|k| PublicKey::from_bytes(k)).collect::<Result<Vec<_>, _>>();
+    pub(crate) fn from_proto(ca_pem: &str, keys: &v1::TrustedKeys) -> Result<Self, MembershipError> {
+        let read =
+            |all: &[Vec<u8>]| all.iter().map(|k| PublicKey::from_bytes(k)).collect::<Result<Vec<_>, _>>();
         Self::new(ca_pem, read(&keys.compiler)?, read(&keys.assignment)?)
     }
 
     /// # Errors
     /// When the file is missing, damaged, or holds nothing usable.
-    pub fn load(path: &Path) -> Result<Self, MembershipError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, MembershipError> {
         let bytes = files::read_capped(path, MAX_TRUST_FILE)?;
         let file: TrustFile = serde_json::from_slice(&bytes)
             .map_err(|source| MembershipError::Json { file: "trust.json", source })?;
@@ -108,7 +109,7 @@ impl Trust {
 
     /// # Errors
     /// When the file cannot be written; the old one stays then.
-    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+    pub(crate) fn save(&self, path: &Path) -> Result<(), FileError> {
         let texts = |purpose| self.keys.keys(purpose).map(ToString::to_string).collect();
         let file = TrustFile {
             ca_pem: self.cas.to_pem(),
@@ -119,7 +120,7 @@ impl Trust {
     }
 
     /// The compiler's keys as the worker is told them.
-    pub fn compiler_keys(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn compiler_keys(&self) -> Vec<Vec<u8>> {
         self.keys.keys(Purpose::Compiler).map(|key| key.to_bytes().to_vec()).collect()
     }
 

@@ -23,7 +23,7 @@ impl Cache {
     ///
     /// # Errors
     /// When the folders cannot be read. A file that cannot be removed is skipped.
-    pub fn collect(&self, keep: &BTreeSet<Digest>, quota: u64) -> Result<u64, CacheError> {
+    pub(crate) fn collect(&self, keep: &BTreeSet<Digest>, quota: u64) -> Result<u64, CacheError> {
         let unneeded = |entry: &Entry| entry.digest.is_some_and(|digest| !keep.contains(&digest));
         let mut removed = 0;
         for entry in entries(&self.root.join(PARTIAL))?.iter().filter(|e| unneeded(e)) {

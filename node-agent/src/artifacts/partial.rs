@@ -12,7 +12,7 @@ use super::{Cache, CacheError, PARTIAL, RESERVED_DISK, hash};
 
 /// Bytes received so far, hashed on the way. All methods block for as long as the disk takes.
 #[derive(Debug)]
-pub struct Partial {
+pub(crate) struct Partial {
     cache: Cache,
     digest: Digest,
     cap: u64,
@@ -29,12 +29,11 @@ impl Cache {
     ///
     /// # Errors
     /// When the file cannot be opened or read.
-    pub fn partial(&self, digest: &Digest, cap: u64) -> Result<Partial, CacheError> {
+    pub(crate) fn partial(&self, digest: &Digest, cap: u64) -> Result<Partial, CacheError> {
         let path = self.root.join(PARTIAL).join(digest.hex());
         let io = |action, source| CacheError::Io { action, path: path.clone(), source };
-        let open = || {
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
-        };
+        let open =
+            || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = open().map_err(|e| io("open", e))?;
         let (mut hasher, mut received) = hash(&mut file).map_err(|e| io("read", e))?;
         if received > cap {
@@ -50,7 +49,7 @@ impl Cache {
 
 impl Partial {
     /// Bytes that need not be sent again.
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.received
     }
 
@@ -58,13 +57,16 @@ impl Partial {
     ///
     /// # Errors
     /// `TooLarge`, or `DiskFull` when the rest would not fit; nothing was written then.
-    pub fn declare(&mut self, size: u64) -> Result<(), CacheError> {
+    pub(crate) fn declare(&mut self, size: u64) -> Result<(), CacheError> {
         if size > self.cap {
             return Err(CacheError::TooLarge { digest: self.digest, size, cap: self.cap });
         }
         let needed = size.saturating_sub(self.received);
-        let free = free_disk(&self.file)
-            .map_err(|source| CacheError::Io { action: "look at the disk of", path: self.path.clone(), source })?;
+        let free = free_disk(&self.file).map_err(|source| CacheError::Io {
+            action: "look at the disk of",
+            path: self.path.clone(),
+            source,
+        })?;
         if needed.saturating_add(RESERVED_DISK) > free {
             return Err(CacheError::DiskFull { digest: self.digest, needed, free });
         }
@@ -74,16 +76,18 @@ impl Partial {
 
     /// # Errors
     /// `TooLarge` when more comes than was declared: the file is then thrown away. `Io` when it cannot be written.
-    pub fn write(&mut self, chunk: &[u8]) -> Result<(), CacheError> {
+    pub(crate) fn write(&mut self, chunk: &[u8]) -> Result<(), CacheError> {
         let received = self.received.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
         let cap = self.size.unwrap_or(self.cap);
         if received > cap {
             self.discard();
             return Err(CacheError::TooLarge { digest: self.digest, size: received, cap });
         }
-        self.file
-            .write_all(chunk)
-            .map_err(|source| CacheError::Io { action: "write", path: self.path.clone(), source })?;
+        self.file.write_all(chunk).map_err(|source| CacheError::Io {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        })?;
         self.hasher.update(chunk);
         self.received = received;
         Ok(())
@@ -93,7 +97,7 @@ impl Partial {
     ///
     /// # Errors
     /// `Short`: what came is kept and resumed. `WrongDigest`: it is thrown away.
-    pub fn finish(mut self) -> Result<(), CacheError> {
+    pub(crate) fn finish(mut self) -> Result<(), CacheError> {
         let size = self.size.unwrap_or(self.received);
         if self.received < size {
             return Err(CacheError::Short { digest: self.digest, received: self.received, size });

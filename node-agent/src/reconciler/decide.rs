@@ -52,6 +52,9 @@ pub(crate) enum Step {
     Fetch(Digest),
     /// By spec.
     Load(Digest),
+    Route,
+    /// By spec.
+    Unload(Digest),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,13 +125,13 @@ pub(crate) fn decide(view: &View, now: Timestamp) -> Vec<Action> {
     actions.extend(loads(view, worker, &ordered, now));
     let wanted = wanted_routes(desired, worker);
     if wanted != worker.routes {
-        if !view.busy.routing {
+        if !view.busy.routing && !view.waits(Step::Route, now) {
             actions.push(Action::Route(wanted));
         }
         // Unloading waits until the worker has confirmed that nothing is routed there.
         return actions;
     }
-    actions.extend(unloads(view, worker, desired));
+    actions.extend(unloads(view, worker, desired, now));
     actions
 }
 
@@ -208,10 +211,11 @@ fn wanted_routes(desired: &Assignment, worker: &WorkerView) -> Routes {
     routes
 }
 
-fn unloads(view: &View, worker: &WorkerView, desired: &Assignment) -> Vec<Action> {
+fn unloads(view: &View, worker: &WorkerView, desired: &Assignment, now: Timestamp) -> Vec<Action> {
     let wanted: BTreeSet<Digest> = desired.workloads.iter().map(|w| w.spec).collect();
     let stays = |spec: &Digest| {
-        wanted.contains(spec) || worker.routes.contains_key(spec) || view.busy.unloads.contains(spec)
+        let begun = view.busy.unloads.contains(spec) || view.waits(Step::Unload(*spec), now);
+        wanted.contains(spec) || worker.routes.contains_key(spec) || begun
     };
     worker.loaded.keys().filter(|spec| !stays(spec)).map(|spec| Action::Unload(*spec)).collect()
 }

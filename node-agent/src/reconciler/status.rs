@@ -131,8 +131,7 @@ mod tests {
         view.worker = Some(WorkerView::default());
         view.busy.loads = BTreeSet::from([workload(100).spec]);
         assert_eq!(state(&view), WorkloadState::Loading);
-        let loaded =
-            Loaded { revision: FunctionRevision(3), artifact: Digest::of(b"artifact"), load_us: 7 };
+        let loaded = Loaded { revision: FunctionRevision(3), artifact: Digest::of(b"artifact"), load_us: 7 };
         view.worker.as_mut().unwrap().loaded.insert(workload(100).spec, loaded);
         assert_eq!(state(&view), WorkloadState::Loading, "it does not answer yet");
         let route = (workload(100).function, 100);
