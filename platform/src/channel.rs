@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
+use tower::{Service, service_fn};
 
 use crate::tls::ClientTls;
 
@@ -72,15 +72,17 @@ impl FromStr for ServerUrl {
         if authority.as_str().contains('@') {
             return Err(bad("it must not hold a user name"));
         }
-        let has_port = authority.as_str().trim_end_matches(']').rsplit_once(':').is_some();
-        let port = authority.port_u16();
-        if port.is_none() && has_port && !authority.as_str().ends_with(']') || port == Some(0) {
-            return Err(bad("its port is not a number from 1 to 65535"));
-        }
+        let port = match &authority.as_str()[authority.host().len()..] {
+            "" => DEFAULT_PORT,
+            rest => match rest[1..].parse() {
+                Ok(port) if port != 0 => port,
+                _ => return Err(bad("its port is not a number from 1 to 65535")),
+            },
+        };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name =
             ServerName::try_from(host.clone()).map_err(|_| bad("its host is not a name or address"))?;
-        Ok(Self { host, port: port.unwrap_or(DEFAULT_PORT), name })
+        Ok(Self { host, port, name })
     }
 }
 
@@ -120,12 +122,17 @@ fn reach_advice(error: &io::Error) -> &'static str {
 impl ChannelError {
     /// The cause of a failed call, when the call failed because a connection could not be made or was refused.
     pub fn from_status(status: &Status) -> Option<Self> {
-        let mut source = status.source();
-        while let Some(error) = source {
+        Self::within(status)
+    }
+
+    /// The first of our own errors in a chain of causes.
+    fn within(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
             if let Some(known) = error.downcast_ref::<Self>() {
                 return Some(known.clone());
             }
-            source = error.source();
+            next = error.source();
         }
         None
     }
@@ -145,25 +152,37 @@ impl ChannelError {
 /// Tells an unreachable server from one that is not trusted or does not trust us.
 pub async fn connect(url: &ServerUrl, tls: &ClientTls) -> Result<Channel, ChannelError> {
     let first = dial(url, tls).await?;
-    Ok(channel(url, tls, Some(first)))
+    let connected = endpoint(url).connect_with_connector(connector(url, tls, Some(first))).await;
+    connected.map_err(|error| {
+        let lost = || ChannelError::from_io(url, io::Error::other(error.to_string()));
+        ChannelError::within(&error).unwrap_or_else(lost)
+    })
 }
 
 /// A channel that connects at its first use. Failures are found with [`ChannelError::from_status`].
 pub fn connect_lazy(url: &ServerUrl, tls: &ClientTls) -> Channel {
-    channel(url, tls, None)
+    endpoint(url).connect_with_connector_lazy(connector(url, tls, None))
 }
 
-fn channel(url: &ServerUrl, tls: &ClientTls, first: Option<Stream>) -> Channel {
-    let endpoint = Endpoint::from(url.uri())
+fn endpoint(url: &ServerUrl) -> Endpoint {
+    Endpoint::from(url.uri())
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(MAX_FRAME);
+        .max_frame_size(MAX_FRAME)
+}
+
+/// Hands out `first` once, then dials. An own first dial keeps its error typed.
+fn connector(
+    url: &ServerUrl,
+    tls: &ClientTls,
+    first: Option<Stream>,
+) -> impl Service<http::Uri, Response = TokioIo<Stream>, Error = ChannelError, Future: Send> + Send + use<> {
     let first = Arc::new(Mutex::new(first));
     let (url, tls) = (url.clone(), tls.clone());
-    endpoint.connect_with_connector_lazy(service_fn(move |_| {
+    service_fn(move |_: http::Uri| {
         let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (url, tls) = (url.clone(), tls.clone());
         async move {
@@ -171,9 +190,9 @@ fn channel(url: &ServerUrl, tls: &ClientTls, first: Option<Stream>) -> Channel {
                 Some(stream) => stream,
                 None => dial(&url, &tls).await?,
             };
-            Ok::<_, ChannelError>(TokioIo::new(stream))
+            Ok(TokioIo::new(stream))
         }
-    }))
+    })
 }
 
 async fn dial(url: &ServerUrl, tls: &ClientTls) -> Result<Stream, ChannelError> {

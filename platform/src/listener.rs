@@ -131,27 +131,49 @@ async fn handshake(
 ) -> Option<TlsConnection> {
     let refused = match timeout(HANDSHAKE_DEADLINE, shake_hands(tcp, remote, &tls)).await {
         Ok(Ok(connection)) => return Some(connection),
-        Ok(Err(reason)) => reason,
-        Err(_) => format!("not done within {} s", HANDSHAKE_DEADLINE.as_secs()),
+        Ok(Err(refused)) => refused,
+        Err(_) => Refused::left(format!("not done within {} s", HANDSHAKE_DEADLINE.as_secs())),
     };
     failures.inc();
-    tracing::info!(%remote, "TLS handshake refused: {refused}");
+    let reason = refused.reason;
+    if refused.by_us {
+        tracing::info!(%remote, "TLS handshake refused: {reason}");
+    } else {
+        tracing::debug!(%remote, "TLS handshake not finished: {reason}");
+    }
     None
 }
 
-async fn shake_hands(tcp: TcpStream, remote: SocketAddr, tls: &ServerTls) -> Result<TlsConnection, String> {
-    tcp.set_nodelay(true).map_err(|error| error.to_string())?;
+struct Refused {
+    reason: String,
+    /// A peer that we refuse is worth a line; one that leaves (probes of load balancers do) is not.
+    by_us: bool,
+}
+
+impl Refused {
+    fn left(reason: String) -> Self {
+        Self { reason, by_us: false }
+    }
+
+    fn by_us(reason: String) -> Self {
+        Self { reason, by_us: true }
+    }
+}
+
+async fn shake_hands(tcp: TcpStream, remote: SocketAddr, tls: &ServerTls) -> Result<TlsConnection, Refused> {
+    tcp.set_nodelay(true).map_err(|error| Refused::left(error.to_string()))?;
     let accepting = TlsAcceptor::from(tls.config()).accept(tcp).into_fallible();
     let stream = match accepting.await {
         Ok(stream) => stream,
-        Err((error, tcp)) => {
+        Err((error, tcp)) if error.kind() == ErrorKind::InvalidData => {
             linger(tcp).await;
-            return Err(Chain(&error).to_string());
+            return Err(Refused::by_us(error.to_string()));
         }
+        Err((error, _)) => return Err(Refused::left(error.to_string())),
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = peer_identity(chain).map_err(|error| Chain(&error).to_string())?.map(Arc::new);
-    Ok(TlsConnection { stream, info: ConnectInfo { peer, remote } })
+    let peer = peer_identity(chain).map_err(|error| Refused::by_us(Chain(&error).to_string()))?;
+    Ok(TlsConnection { stream, info: ConnectInfo { peer: peer.map(Arc::new), remote } })
 }
 
 async fn linger(mut tcp: TcpStream) {
