@@ -9,6 +9,7 @@ pub mod blobs;
 pub mod compiler;
 pub mod config;
 pub mod events;
+pub mod functions;
 pub mod inspect;
 pub mod metrics;
 pub mod pki;

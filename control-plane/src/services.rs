@@ -7,13 +7,16 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use littoral_proto::v1::fleet_server::FleetServer;
 use littoral_proto::v1::invoke_server::InvokeServer;
 use littoral_proto::v1::node_service_server::NodeServiceServer;
 use littoral_proto::v1::registry_server::RegistryServer;
 
+use crate::api::fleet::FleetService;
 use crate::api::invoke::InvokeService;
 use crate::api::node::NodeApi;
 use crate::api::registry::RegistryService;
+use crate::functions::Functions;
 use crate::registry::Registry;
 use crate::shared::Shared;
 
@@ -51,8 +54,13 @@ pub fn assemble(shared: &Arc<Shared>) -> Result<Services, DescriptorsError> {
         sessions: shared.sessions.clone(),
         tasks: shared.serving.clone(),
     };
-    let registry = RegistryService::new(Arc::new(Registry::new(shared)));
+    let registry = Arc::new(Registry::new(shared));
+    let functions =
+        Functions::new(shared.store.clone(), shared.blobs.clone(), shared.audit.clone(), registry.clone());
+    let fleet = FleetService::new(shared.clone(), functions);
+    let registry = RegistryService::new(registry);
     let routes = Routes::new(health_server)
+        .add_service(FleetServer::new(fleet).max_decoding_message_size(MAX_MESSAGE))
         .add_service(RegistryServer::new(registry).max_decoding_message_size(MAX_MESSAGE))
         .add_service(NodeServiceServer::new(node).max_decoding_message_size(MAX_MESSAGE))
         .add_service(InvokeServer::new(invoke).max_decoding_message_size(MAX_MESSAGE))
