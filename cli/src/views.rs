@@ -32,7 +32,7 @@ pub(crate) fn outcome(outcome: pb::Outcome) -> &'static str {
         pb::Outcome::GuestError => "guest_error",
         pb::Outcome::Trap => "trap",
         pb::Outcome::Timeout => "timeout",
-        pb::Outcome::OutOfMemory => "oom",
+        pb::Outcome::OutOfMemory => "out_of_memory",
         pb::Outcome::OutputLimit => "output_limit",
         pb::Outcome::QueueFull => "queue_full",
         pb::Outcome::StackOverflow => "stack_overflow",

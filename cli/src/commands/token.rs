@@ -72,10 +72,9 @@ async fn create(shell: &Shell, request: pb::CreateTokenRequest) -> Result<()> {
         NewToken { id: answer.id, token: answer.token, expires_at: units::time(answer.expires_at_ms) };
     match shell.output.format {
         Format::Json => return shell.output.json(&token),
-        Format::Name => return shell.output.line(&token.id),
-        Format::Table | Format::Wide => {}
+        Format::Name => return shell.output.line(&token.token),
+        Format::Table | Format::Wide => shell.output.line(&token.token)?,
     }
-    shell.output.line(&token.token)?;
     let expires = token.expires_at.as_deref().unwrap_or("never");
     shell.output.note(&format!(
         "token {} expires {expires}. It is shown this once: write it to a file, then",

@@ -5,28 +5,30 @@ use littoral_model::id::UserName;
 use littoral_platform::identity::KeyAndCsr;
 use littoral_proto::v1 as pb;
 
-use super::present;
+use super::{context, present};
 use crate::Shell;
 use crate::confirm::Confirm;
 use crate::connection::call;
-use crate::connection::config::Credential;
+use crate::connection::config::{Config, Credential};
 use crate::errors::{Exit, Failure, Result, Tried};
 use crate::views::user::UserView;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Make an operator and a credential file
+    /// Make an operator: a credential file for them, or a context here
     #[command(after_help = "\
-Example:
+Examples:
+  littoral user create ci --role deployer
+  littoral --context ci module list
   littoral user create ada --role deployer --out ada.toml
-  littoral context add shop --from ada.toml      on ada's machine")]
+  littoral context add shop --from ada.toml        on ada's machine")]
     Create {
         /// Letters a-z, digits and -
         name: UserName,
         /// What they may do
         #[arg(long, value_enum)]
         role: RoleName,
-        /// Where to write the credential [default: NAME.toml]
+        /// Write the credential to this file [default: add a context NAME here]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
@@ -65,8 +67,7 @@ impl From<RoleName> for pb::Role {
 pub(crate) async fn run(command: UserCommand, shell: &Shell) -> Result<()> {
     match command {
         UserCommand::Create { name, role, out } => {
-            let out = out.unwrap_or_else(|| format!("{name}.toml").into());
-            create(shell, name.as_str(), role.into(), &out).await
+            create(shell, name.as_str(), role.into(), out.as_deref()).await
         }
         UserCommand::List => {
             let mut fleet = shell.target.connect().await?.fleet();
@@ -86,12 +87,9 @@ pub(crate) async fn run(command: UserCommand, shell: &Shell) -> Result<()> {
 }
 
 /// The key is made here and leaves this machine in the credential file alone.
-async fn create(shell: &Shell, name: &str, role: pb::Role, out: &Path) -> Result<()> {
+async fn create(shell: &Shell, name: &str, role: pb::Role, out: Option<&Path>) -> Result<()> {
     let tried = format!("create user `{name}`");
-    if out.exists() {
-        let message = format!("could not {tried}: {} exists already", out.display());
-        return Err(Failure::new(Exit::Conflict, message).hint("choose another file with --out"));
-    }
+    check_free(shell, name, out, &tried)?;
     let connection = shell.target.connect().await?;
     let key = KeyAndCsr::generate().map_err(|error| Failure::caused(&tried, &error))?;
     let request = pb::CreateUserRequest { name: name.to_owned(), role: role.into(), csr_pem: key.csr_pem() };
@@ -108,9 +106,37 @@ async fn create(shell: &Shell, name: &str, role: pb::Role, out: &Path) -> Result
         certificate_pem,
         key_pem,
     };
-    credential.save(out)?;
     let user = UserView::from(present(answer.user, &tried)?);
-    shell.output.object(&user, || format!("user/{name} created: {}", out.display()))?;
+    shell.output.object(&user, || format!("user/{name} created"))?;
+    hand_over(shell, credential, out)
+}
+
+/// What would be written over is found before anything is made.
+fn check_free(shell: &Shell, name: &str, out: Option<&Path>, tried: &str) -> Result<()> {
+    let taken = match out {
+        Some(out) => out.exists().then(|| format!("{} exists already", out.display())),
+        None => {
+            let config = Config::load(&shell.target.config_path()?)?;
+            config.contexts.contains_key(name).then(|| format!("there is a context `{name}` already"))
+        }
+    };
+    taken.map_or(Ok(()), |taken| {
+        let failure = Failure::new(Exit::Conflict, format!("could not {tried}: {taken}"));
+        Err(failure.hint("write the credential to another file: --out FILE"))
+    })
+}
+
+fn hand_over(shell: &Shell, credential: Credential, out: Option<&Path>) -> Result<()> {
+    let name = credential.name.clone();
+    let Some(out) = out else {
+        let path = shell.target.config_path()?;
+        let mut config = Config::load(&path)?;
+        context::add(&mut config, &name, credential)?;
+        config.save(&path)?;
+        shell.output.note(&format!("be {name}: littoral --context {name} …"));
+        return Ok(());
+    };
+    credential.save(out)?;
     shell.output.note(&format!("{} holds a private key. On {name}'s machine:", out.display()));
     shell.output.note(&format!("  littoral context add NAME --from {}", out.display()));
     Ok(())

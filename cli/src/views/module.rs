@@ -120,7 +120,6 @@ struct FailureView {
 /// Everything that is known about a module.
 #[derive(Debug, Serialize)]
 pub(crate) struct ModuleDetails {
-    #[serde(flatten)]
     module: ModuleView,
     artifacts: Vec<ArtifactView>,
     failures: Vec<FailureView>,

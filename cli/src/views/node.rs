@@ -14,7 +14,7 @@ use crate::output::units;
 pub(crate) struct NodeView {
     id: String,
     pub(crate) name: String,
-    state: &'static str,
+    availability: &'static str,
     labels: BTreeMap<String, String>,
     target: String,
     cores: u32,
@@ -50,13 +50,13 @@ struct LoadView {
 
 impl From<pb::Node> for NodeView {
     fn from(node: pb::Node) -> Self {
-        let state = availability(node.availability());
+        let availability = availability(node.availability());
         let capacity = node.capacity.unwrap_or_default();
         let load = node.load.unwrap_or_default();
         Self {
             id: node.id,
             name: node.name,
-            state,
+            availability,
             labels: node.labels.into_iter().collect(),
             target: capacity.target,
             cores: capacity.cores,
@@ -150,7 +150,7 @@ impl Listed for NodeView {
             format!("{} of {}", units::size(self.load.memory_used_bytes), units::size(self.memory_bytes));
         vec![
             self.name.clone().into(),
-            Value::toned(self.state, tone(self.state)),
+            Value::toned(self.availability, tone(self.availability)),
             self.target.clone().into(),
             self.ingress_address.clone().into(),
             units::labels(&self.labels).into(),
@@ -188,7 +188,6 @@ struct WorkloadView {
 /// A node, what it should run and what it does.
 #[derive(Debug, Serialize)]
 pub(crate) struct NodeDetails {
-    #[serde(flatten)]
     node: NodeView,
     workloads: Vec<WorkloadView>,
 }
@@ -215,7 +214,7 @@ impl NodeDetails {
         sections
             .field("Name", &node.name)
             .field("Id", &node.id)
-            .field("State", format!("{} (seen {seen} ago)", node.state))
+            .field("State", format!("{} (seen {seen} ago)", node.availability))
             .field("Address", &node.ingress_address)
             .list("Labels", &labels)
             .field("Target", format!("{} ({})", node.target, units::count(node.cores.into(), "core")))

@@ -4,6 +4,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use littoral_model::id::ModuleName;
 use littoral_proto::v1::{self as pb, push_module_request::Part};
+use serde::Serialize;
 use tonic::Request;
 
 use crate::Shell;
@@ -11,7 +12,7 @@ use crate::commands::present;
 use crate::connection::Connection;
 use crate::errors::{Failure, Result, Tried};
 use crate::output::sections::Sections;
-use crate::output::units;
+use crate::output::{Format, units};
 use crate::progress::Progress;
 use crate::upload::{self, Reader};
 use crate::views::module::ModuleView;
@@ -31,17 +32,21 @@ pub(super) async fn run(
 ) -> Result<()> {
     let name = name.map_or_else(|| name_of(file), Ok)?;
     let pushed = push_file(shell, &shell.target.connect().await?, file, name, version, message).await?;
-    shell.output.object(&pushed.module, || {
-        let mut sections = Sections::new(shell.output.color);
-        pushed.module.fields(&mut sections);
-        sections.finish()
-    })?;
+    match shell.output.format {
+        Format::Json => return shell.output.json(&pushed),
+        Format::Name => shell.output.line(&pushed.module.reference())?,
+        Format::Table | Format::Wide => {
+            let mut sections = Sections::new(shell.output.color);
+            pushed.module.fields(&mut sections);
+            shell.output.line(&sections.finish())?;
+        }
+    }
     shell.output.note(&pushed.summary());
     Ok(())
 }
 
 /// What became of a push.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Pushed {
     pub(crate) module: ModuleView,
     /// False when these bytes were there already under this name and version.

@@ -13,7 +13,6 @@ use crate::views::short_actor;
 /// A function, and how it is on each node.
 #[derive(Debug, Serialize)]
 pub(crate) struct FunctionDetails {
-    #[serde(flatten)]
     pub(crate) function: FunctionView,
     nodes: Vec<OnNode>,
 }
@@ -21,7 +20,7 @@ pub(crate) struct FunctionDetails {
 #[derive(Debug, Serialize)]
 struct OnNode {
     node_id: String,
-    node: String,
+    node_name: String,
     ingress_address: String,
     revision: u64,
     state: &'static str,
@@ -42,7 +41,7 @@ impl From<pb::FunctionOnNode> for OnNode {
         let status = on.status.unwrap_or_default();
         Self {
             node_id: on.node_id,
-            node: on.node_name,
+            node_name: on.node_name,
             ingress_address: on.ingress_address,
             revision: status.revision,
             state: workload_state(status.state()),
@@ -77,7 +76,7 @@ pub(crate) fn workload_tone(state: &str) -> Tone {
 impl FunctionDetails {
     pub(crate) fn new(function: pb::Function, nodes: Vec<pb::FunctionOnNode>) -> Self {
         let mut nodes: Vec<OnNode> = nodes.into_iter().map(OnNode::from).collect();
-        nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        nodes.sort_by(|a, b| a.node_name.cmp(&b.node_name));
         Self { function: function.into(), nodes }
     }
 
@@ -153,7 +152,7 @@ fn environment(env: &BTreeMap<String, String>) -> Vec<String> {
 impl OnNode {
     fn row(&self, now: Timestamp) -> Vec<Value> {
         vec![
-            self.node.clone().into(),
+            self.node_name.clone().into(),
             self.revision.to_string().into(),
             Value::toned(self.state, workload_tone(self.state)),
             units::age(now, self.since_ms).into(),
@@ -174,7 +173,7 @@ impl OnNode {
             0 => String::new(),
             n => format!(" ({n} times in a row)"),
         };
-        Some(format!("{}: {}{again}", self.node, self.message))
+        Some(format!("{}: {}{again}", self.node_name, self.message))
     }
 }
 
