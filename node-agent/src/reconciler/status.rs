@@ -56,13 +56,19 @@ fn state_of(workload: &Workload, view: &View) -> (WorkloadState, String) {
         }
         return (WorkloadState::Loading, "loaded, not routed yet".into());
     }
-    if let Some(failure) = failure_of(workload, view) {
-        return (WorkloadState::Failed, failure.message.clone());
-    }
-    let missing = blobs(workload).into_iter().any(|(digest, _)| !view.cached.contains(&digest));
-    if missing {
-        let message = if view.connected { "" } else { "waiting for a connection to the control plane" };
+    let missing: Vec<Digest> = missing(workload, view).collect();
+    if !missing.is_empty() {
+        // A link that breaks says nothing about the revision: only what arrived and cannot be loaded has Failed.
+        let failure = missing.iter().find_map(|digest| view.failures.get(&Step::Fetch(*digest)));
+        let message = match failure {
+            Some(failure) => failure.message.as_str(),
+            None if view.connected => "",
+            None => "waiting for a connection to the control plane",
+        };
         return (WorkloadState::Fetching, message.into());
+    }
+    if let Some(failure) = view.failures.get(&Step::Load(workload.spec)) {
+        return (WorkloadState::Failed, failure.message.clone());
     }
     if view.worker.is_none() {
         return (WorkloadState::Pending, "the worker is starting".into());
@@ -73,10 +79,13 @@ fn state_of(workload: &Workload, view: &View) -> (WorkloadState, String) {
     (WorkloadState::Pending, String::new())
 }
 
+fn missing(workload: &Workload, view: &View) -> impl Iterator<Item = Digest> {
+    blobs(workload).into_iter().map(|(digest, _)| digest).filter(|digest| !view.cached.contains(digest))
+}
+
 /// The failure that keeps it from running. One of a blob that arrived meanwhile is over.
 fn failure_of<'a>(workload: &Workload, view: &'a View) -> Option<&'a Failure> {
-    let missing = blobs(workload).into_iter().filter(|(digest, _)| !view.cached.contains(digest));
-    let mut fetches = missing.filter_map(|(digest, _)| view.failures.get(&Step::Fetch(digest)));
+    let mut fetches = missing(workload, view).filter_map(|digest| view.failures.get(&Step::Fetch(digest)));
     fetches.next().or_else(|| view.failures.get(&Step::Load(workload.spec)))
 }
 
@@ -146,10 +155,14 @@ mod tests {
         let failure = Failure { count: 4, message: "connection cut".into(), retry_at: NOW };
         view.failures.insert(Step::Fetch(Digest::of(b"artifact")), failure);
         let status = History::default().statuses(&view, NOW).remove(0);
-        assert_eq!((status.state(), status.failures), (WorkloadState::Failed, 4));
+        assert_eq!((status.state(), status.failures), (WorkloadState::Fetching, 4), "a rollout must not count it");
         assert_eq!(status.message, "connection cut");
         view.cached.insert(Digest::of(b"artifact"));
-        assert_eq!(state(&view), WorkloadState::Fetching);
+        assert_eq!(History::default().statuses(&view, NOW)[0].message, "");
+        view.cached = blobs(&workload(0)).map(|(digest, _)| digest).into();
+        let failure = Failure { count: 1, message: "digest mismatch".into(), retry_at: NOW };
+        view.failures.insert(Step::Load(workload(0).spec), failure);
+        assert_eq!(state(&view), WorkloadState::Failed);
     }
 
     #[test]
