@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod pki;
 pub mod planner;
 pub mod principal;
+pub mod program;
 pub mod records;
 pub mod registry;
 pub mod services;
@@ -27,5 +28,6 @@ pub mod world;
 
 pub use compiler::compile_child_main;
 pub use config::Config;
+pub use program::run_cli;
 pub use shared::{ChildCommand, ChildCommands, Shared};
 pub use startup::{ControlPlane, Ready, RunError, run};

@@ -57,6 +57,16 @@ pub struct ChildCommands {
     pub compiler: ChildCommand,
 }
 
+/// Verb that the programs of this workspace take for [`crate::compile_child_main`].
+pub const COMPILE_VERB: &str = "__compile";
+
+/// A program that takes the verb.
+impl From<PathBuf> for ChildCommands {
+    fn from(program: PathBuf) -> Self {
+        Self { compiler: ChildCommand { program, args: vec![COMPILE_VERB.into()] } }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct ChildCommand {
     pub program: PathBuf,

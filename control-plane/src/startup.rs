@@ -115,7 +115,7 @@ pub struct ControlPlane {
 /// # Errors
 /// When it cannot start, or when a task that it cannot be without has ended.
 pub async fn run(config: Config, commands: ChildCommands, tasks: Tasks) -> Result<(), RunError> {
-    ControlPlane::start(config, commands, tasks).await?.serve().await
+    ControlPlane::start(config, commands, tasks).await?.serve_until(std::future::pending()).await
 }
 
 impl ControlPlane {
@@ -203,14 +203,18 @@ impl ControlPlane {
         &self.shared
     }
 
-    /// Waits until the tasks are asked to stop, then stops in phases: no new requests → running ones → loops → store.
+    /// Waits for `stop`, or until the tasks are asked to stop, and stops in phases: no new requests → running ones → loops
+    /// → store.
     ///
     /// # Errors
     /// When a task that the program cannot be without has ended.
-    pub async fn serve(self) -> Result<(), RunError> {
+    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         // Without a supervisor that listens there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        self.shared.tasks.cancelled().await;
+        tokio::select! {
+            () = stop => {}
+            () = self.shared.tasks.cancelled() => {}
+        }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         Services::set_serving(&self.health, false).await;
         if let Err(unfinished) = self.shared.serving.shutdown(DRAIN_DEADLINE).await {
