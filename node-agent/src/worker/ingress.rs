@@ -1,6 +1,7 @@
 //! Function HTTP: connections in, functions found by host and path, answers out.
 
 mod answer;
+mod protocol;
 pub(crate) mod routes;
 
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use littoral_platform::tasks::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::Error as HttpError;
 
 use self::answer::AnswerText;
+use self::protocol::Protocol;
 use super::Worker;
 use super::ids::RequestId;
 use super::runtime::http::{AnswerBody, respond};
@@ -26,8 +27,10 @@ use super::stats::Trigger;
 
 /// Of one node. Each holds a descriptor and some 20 KiB.
 const MAX_CONNECTIONS: usize = 8192;
-/// For a request's head, and between requests of one connection.
+/// For the first bytes, for a request's head, and between requests of one connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Until a client takes what is sent to it.
+const WRITE_TIMEOUT_MS: u32 = 30_000;
 /// For a request's head, and for what hyper reads ahead of a body.
 const MAX_HEADERS: usize = 64 << 10;
 /// Streams of one HTTP/2 connection: as many as browsers use.
@@ -71,26 +74,41 @@ pub(crate) async fn serve(listener: TcpListener, worker: Arc<Worker>, tasks: Tas
 async fn connection(stream: TcpStream, worker: Arc<Worker>) {
     // Answers are written whole; waiting for more to send only delays them. Not being able to say so changes no more.
     let _ = stream.set_nodelay(true);
-    let mut builder = Builder::new(TokioExecutor::new());
+    // A client that takes nothing holds its answer in memory: it is given up like one that does not acknowledge.
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, WRITE_TIMEOUT_MS);
+    let Ok(Ok(protocol)) = tokio::time::timeout(HEADER_TIMEOUT, protocol::of(&stream)).await else { return };
+    let service = service_fn(|request| {
+        let worker = Arc::clone(&worker);
+        async move { Ok::<_, std::convert::Infallible>(handle(&worker, request).await) }
+    });
+    let io = TokioIo::new(stream);
+    let served = match protocol {
+        Protocol::Http1 => http1().serve_connection(io, service).await,
+        Protocol::Http2 => http2().serve_connection(io, service).await,
+    };
+    if let Err(error) = served {
+        tracing::debug!("a connection ended early: {error}");
+    }
+}
+
+fn http1() -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADERS)
         .pipeline_flush(true);
     builder
-        .http2()
+}
+
+fn http2() -> hyper::server::conn::http2::Builder<TokioExecutor> {
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADERS as u32);
-    let service = service_fn(|request| {
-        let worker = Arc::clone(&worker);
-        async move { Ok::<_, std::convert::Infallible>(handle(&worker, request).await) }
-    });
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!("a connection ended early: {error}");
-    }
+    builder
 }
 
 async fn handle(worker: &Worker, mut request: Request<Incoming>) -> Response<IngressBody> {

@@ -183,7 +183,7 @@ impl Fixture {
     /// A worker that runs one function, alone.
     async fn running(sample: &Sample) -> Self {
         let fixture = Self::start().await;
-        fixture.run(&[sample.clone()]).await;
+        fixture.run(std::slice::from_ref(sample)).await;
         fixture
     }
 
