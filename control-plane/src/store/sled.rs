@@ -46,7 +46,6 @@ pub struct SledOptions {
     pub segment_bytes: u64,
     /// A snapshot is taken when the journal has grown by this much.
     pub snapshot_after_bytes: u64,
-    faults: Faults,
 }
 
 impl Default for SledOptions {
@@ -58,7 +57,6 @@ impl Default for SledOptions {
             segment_bytes: 16 * 1024 * 1024,
             // Replayed in about a second.
             snapshot_after_bytes: 64 * 1024 * 1024,
-            faults: Faults::default(),
         }
     }
 }
@@ -101,14 +99,18 @@ impl SledStore {
 
     /// As [`SledStore::open`], with other sizes.
     pub fn open_with(dir: &Path, options: SledOptions) -> Result<Self, StoreError> {
+        Self::open_on(dir, &options, Faults::default())
+    }
+
+    fn open_on(dir: &Path, options: &SledOptions, faults: Faults) -> Result<Self, StoreError> {
         let directory = Directory::lock(dir)?;
-        let recovered = recovery::recover(&directory, &options)?;
+        let recovered = recovery::recover(&directory, options, faults)?;
         let revision = recovered.table.revision;
         tracing::info!(dir = %dir.display(), %revision, records = recovered.table.entries.len(), "opened the store");
         let shared =
             Arc::new(Shared { table: RwLock::new(recovered.table), revision: watch::Sender::new(revision) });
         let (requests, queue) = mpsc::channel(QUEUE);
-        let writer = Writer::new(directory, &options, shared.clone(), recovered.journal, recovered.index)?
+        let writer = Writer::new(directory, options, shared.clone(), recovered.journal, recovered.index)?
             .with_unsnapshotted(recovered.unsnapshotted_bytes);
         writer.start(queue)?;
         Ok(Self { shared, requests })

@@ -2,7 +2,7 @@
 
 use crate::store::Revision;
 use crate::store::error::StoreError;
-use crate::store::journal::{Found, Journal};
+use crate::store::journal::{Faults, Found, Journal};
 use crate::store::snapshot::{self, SnapshotInfo};
 use crate::store::table::Table;
 
@@ -19,7 +19,11 @@ pub(super) struct Recovered {
     pub(super) unsnapshotted_bytes: u64,
 }
 
-pub(super) fn recover(directory: &Directory, options: &SledOptions) -> Result<Recovered, StoreError> {
+pub(super) fn recover(
+    directory: &Directory,
+    options: &SledOptions,
+    faults: Faults,
+) -> Result<Recovered, StoreError> {
     snapshot::remove_unfinished(&directory.snapshots())?;
     let found = Found::look(&directory.journal())?;
     let snapshots = snapshot::list(&directory.snapshots())?;
@@ -45,7 +49,6 @@ pub(super) fn recover(directory: &Directory, options: &SledOptions) -> Result<Re
     if table.revision > evidence.found.last() {
         start_journal_over(directory, &table, evidence.found)?;
     }
-    let faults = options.faults.clone();
     let journal = Journal::create(&directory.journal(), table.revision, options.segment_bytes, faults)?;
     // After the journal: an index that a crash leaves half-built has something to be rebuilt from.
     if !was_indexed {

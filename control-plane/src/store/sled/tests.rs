@@ -170,10 +170,10 @@ async fn a_full_disk_refuses_writes_early_and_goes_on_reading() {
 #[tokio::test]
 async fn no_room_in_the_middle_of_a_commit_loses_that_commit_alone() {
     let scratch = Scratch::new();
-    let options = options();
-    let store = scratch.open_with(options.clone()).unwrap();
+    let faults = Faults::default();
+    let store = SledStore::open_on(&scratch.path(""), &options(), faults.clone()).unwrap();
     fill(&store, 1..=2).await;
-    options.faults.fail_next(Fault::Write, ErrorKind::StorageFull);
+    faults.fail_next(Fault::Write, ErrorKind::StorageFull);
     let error = store.commit(Txn::new().put("lost", "x")).await.unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
     expect(&store, 2).await;
@@ -185,10 +185,10 @@ async fn no_room_in_the_middle_of_a_commit_loses_that_commit_alone() {
 #[tokio::test]
 async fn after_a_failed_fdatasync_nothing_is_acknowledged_and_reads_go_on() {
     let scratch = Scratch::new();
-    let options = options();
-    let store = scratch.open_with(options.clone()).unwrap();
+    let faults = Faults::default();
+    let store = SledStore::open_on(&scratch.path(""), &options(), faults.clone()).unwrap();
     fill(&store, 1..=2).await;
-    options.faults.fail_next(Fault::Sync, ErrorKind::Other);
+    faults.fail_next(Fault::Sync, ErrorKind::Other);
     for key in ["key/3", "later"] {
         let error = store.commit(Txn::new().put(key, "3")).await.unwrap_err();
         assert!(matches!(error, StoreError::Failed { .. }), "{error}");

@@ -60,6 +60,29 @@ async fn a_garbage_index_is_put_in_quarantine_and_rebuilt() {
     assert_eq!(scratch.quarantines(), 1, "once is enough");
 }
 
+/// Each record checks out, and yet it is not what the mark promises: sled has lost or revived a write.
+#[tokio::test]
+async fn an_index_with_a_lost_or_outdated_record_is_rebuilt() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    fill(&store, 1..=5).await;
+    store.close().await;
+    let edit = |change: &dyn Fn(&::sled::Db)| {
+        let db = ::sled::open(scratch.path("sled")).unwrap();
+        change(&db);
+        db.flush().unwrap();
+    };
+    let mut outdated = Vec::new();
+    let stored = crate::store::table::Stored { value: "3".into(), revision: Revision(2) };
+    crate::store::record::encode_entry(&mut outdated, "key/3", &stored);
+
+    edit(&|db| assert!(db.remove("key/2").unwrap().is_some()));
+    scratch.expect(5).await.close().await;
+    edit(&|db| assert!(db.insert("key/3", outdated.clone()).unwrap().is_some()));
+    scratch.expect(5).await.close().await;
+    assert_eq!(scratch.quarantines(), 2);
+}
+
 #[tokio::test]
 async fn no_flipped_bit_in_the_index_changes_what_is_read() {
     let scratch = Scratch::filled(60).await;
