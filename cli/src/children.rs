@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use littoral_agent::WorkerCommand;
+use littorald::{ChildCommand, ChildCommands};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use crate::errors::Exit;
@@ -24,12 +25,17 @@ pub(crate) fn run(args: &[OsString], executable: Option<&Path>) -> Option<ExitCo
     let rest = &args[2..];
     let program = executable.map(Path::to_path_buf).unwrap_or_default();
     match verb {
-        LITTORALD => Some(bound_to_parent(|| littorald::run_cli(called("littorald", rest), program))),
+        LITTORALD => Some(bound_to_parent(|| control_plane(called("littorald", rest), program))),
         AGENT => Some(bound_to_parent(|| agent(called("littoral-agent", rest), program))),
         COMPILE => Some(littorald::compile_child_main(rest.to_vec())),
         WORKER => Some(agent(called("littoral-agent", &[&["worker".into()], rest].concat()), program)),
         _ => None,
     }
+}
+
+fn control_plane(args: Vec<OsString>, program: PathBuf) -> ExitCode {
+    let compiler = ChildCommand { program, args: vec![COMPILE.into()] };
+    littorald::run_cli(args, ChildCommands { compiler })
 }
 
 fn agent(args: Vec<OsString>, program: PathBuf) -> ExitCode {
