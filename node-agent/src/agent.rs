@@ -169,3 +169,6 @@ fn supervisor(parts: &Parts, hardware: &Hardware, metrics: &AgentMetrics, events
         move || StartRequest { compiler_keys: credentials.trust().compiler_keys(), memory_budget_bytes };
     Supervisor::new(parts.launcher.clone(), start, metrics.worker_restarts.clone(), events.clone())
 }
+
+#[cfg(test)]
+mod tests;

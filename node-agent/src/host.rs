@@ -46,7 +46,7 @@ pub(crate) fn own_rss() -> u64 {
 /// Bytes of memory that the machine has.
 pub(crate) fn memory_total() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit))
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
 
 /// Cores that this process may use.

@@ -105,7 +105,7 @@ async fn serve(id: &str, mut client: NodeClient, worker: Worker, node: &NodeReco
 /// Runs until the worker has given its last answer, or the caller went away.
 async fn run(
     start: InvokeStart,
-    down: Streaming<InvocationDown>,
+    mut down: Streaming<InvocationDown>,
     mut worker: Worker,
     up: &mpsc::Sender<InvocationUp>,
     node: &NodeRecord,
@@ -124,8 +124,9 @@ async fn run(
         }
         Ok(())
     };
+    // `down` stays open until the answer is whole: dropping one direction of a stream resets both.
     let sending = async {
-        if let Err(status) = forward(down, &payload).await {
+        if let Err(status) = forward(&mut down, &payload).await {
             return (Outcome::Cancelled, format!("the payload was cut: {}", status.message()));
         }
         // The end of the queue tells the worker that the payload is whole: never after a cut.
@@ -141,7 +142,7 @@ async fn run(
 
 /// Hands the payload on until its end is announced.
 async fn forward(
-    mut down: Streaming<InvocationDown>,
+    down: &mut Streaming<InvocationDown>,
     payload: &mpsc::Sender<WorkerInvokeRequest>,
 ) -> Result<(), Status> {
     while let Some(message) = down.message().await? {

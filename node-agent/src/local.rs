@@ -103,7 +103,7 @@ impl SocketPath {
 pub(crate) fn bind(data: &DataDir) -> io::Result<UnixListener> {
     let socket = SocketPath::of(data)?;
     match fs::remove_file(&socket.path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => UnixListener::bind(&socket.path),
     }
 }

@@ -134,7 +134,8 @@ fn split(functions: Vec<FunctionWindow>) -> Vec<Vec<FunctionWindow>> {
     let mut groups: Vec<Vec<FunctionWindow>> = Vec::new();
     let mut bytes = 0;
     for function in functions {
-        let size = function.encoded_len();
+        // With the tag and the length before it.
+        let size = function.encoded_len() + 6;
         match groups.last_mut() {
             Some(group) if bytes + size <= MAX_WINDOW_BYTES => {
                 bytes += size;

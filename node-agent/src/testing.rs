@@ -1,4 +1,7 @@
-//! A worker inside of the test's process, behind the same socket.
+//! A worker inside of the test's process, behind the same socket; and a control plane to join.
+
+pub(crate) mod control_plane;
+mod node_api;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +21,9 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::supervisor::{Launched, Launcher};
+
+/// A wait that only a broken test reaches.
+pub(crate) const SOON: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Loads whatever is offered whose artifact's bytes are not [`FakeWorker::BAD`]. Clones are the same worker.
 #[derive(Clone)]
@@ -63,7 +69,7 @@ impl FakeWorker {
             this.state().kill = Some(kill);
             this.tables.send_replace(Tables::default());
             let (end, ended) = oneshot::channel();
-            let service = this.clone();
+            let (service, stop) = (this.clone(), this.tasks.child());
             this.tasks.spawn("fake worker", async move {
                 let only = tokio_stream::once(Ok::<_, std::io::Error>(theirs));
                 let incoming = tokio_stream::StreamExt::chain(only, tokio_stream::pending());
@@ -72,6 +78,7 @@ impl FakeWorker {
                 let why = tokio::select! {
                     served = serving => format!("{served:?}"),
                     why = killed => why.unwrap_or_default(),
+                    () = stop.cancelled() => "the test is over".to_owned(),
                 };
                 let _ = end.send(why);
             });

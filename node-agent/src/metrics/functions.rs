@@ -103,7 +103,7 @@ impl Series {
     }
 
     fn cells(&self) -> Vec<(f64, u64)> {
-        let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
         bounds.zip(self.buckets).collect()
     }
 }
