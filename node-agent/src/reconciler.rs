@@ -43,7 +43,7 @@ pub(crate) struct Observed {
     /// The assignment that the statuses belong to.
     pub number: AssignmentNumber,
     pub workloads: Vec<WorkloadStatus>,
-    /// Every workload is Running or Failed.
+    /// The worker is there, and every workload is Running or Failed.
     pub settled: bool,
 }
 
@@ -142,9 +142,13 @@ impl Reconciler {
 
     /// Returns whether the assignment has settled.
     fn publish(&mut self, now: Timestamp) -> bool {
-        let Some(desired) = &self.view.desired else { return false };
         let workloads = self.history.statuses(&self.view, now);
-        let observed = Observed { number: desired.number, settled: settled(&workloads), workloads };
+        let observed = Observed {
+            // Without an assignment there is nothing to do, and a node that can take one is ready for it.
+            number: self.view.desired.as_ref().map(|desired| desired.number).unwrap_or_default(),
+            settled: self.view.worker.is_some() && settled(&workloads),
+            workloads,
+        };
         let generation = observed.number.generation.0;
         self.inputs.metrics.desired_generation.set(generation);
         if observed.settled {
