@@ -83,7 +83,10 @@ impl Functions {
             match self.commit(&prepared, current, revision, by).await {
                 Err(StoreError::Conflict { key }) if key == function => {}
                 Err(StoreError::Conflict { .. }) => {
-                    return Err(ApiError::conflict(format!("{} was removed meanwhile", prepared.spec.module)));
+                    return Err(ApiError::conflict(format!(
+                        "{} was removed meanwhile",
+                        prepared.spec.module
+                    )));
                 }
                 Err(error) => return Err(error.into()),
                 Ok(()) => return Ok(applied),
@@ -99,7 +102,8 @@ impl Functions {
     pub async fn delete(&self, name: &str, by: &Principal) -> Result<(), ApiError> {
         let name: FunctionName = name.parse().map_err(|e| ApiError::invalid(format!("{e}")))?;
         for _ in 0..ATTEMPTS {
-            let found = records::get::<FunctionRecord>(self.store.as_ref(), &key::function(name.as_str())).await?;
+            let found =
+                records::get::<FunctionRecord>(self.store.as_ref(), &key::function(name.as_str())).await?;
             let Some(function) = found else {
                 return Err(ApiError::not_found(format!("there is no function {name}")));
             };
@@ -141,7 +145,8 @@ impl Functions {
     /// Two functions on one route would take turns as nodes see fit.
     async fn check_routes(&self, spec: &FunctionSpec) -> Result<(), ApiError> {
         let functions = records::scan::<FunctionRecord>(self.store.as_ref(), key::FUNCTION).await?.records;
-        let others = functions.iter().filter_map(|f| f.value.spec.as_ref()).filter(|o| o.name != spec.name.as_str());
+        let others =
+            functions.iter().filter_map(|f| f.value.spec.as_ref()).filter(|o| o.name != spec.name.as_str());
         for other in others {
             for taken in &other.http_triggers {
                 if spec.triggers.iter().any(|mine| mine.host == taken.host && mine.path == taken.path) {
@@ -202,7 +207,8 @@ impl std::fmt::Debug for Functions {
 }
 
 fn resolved(module: &ModuleVersion) -> Result<ResolvedModule, ApiError> {
-    let damaged = |what: String| ApiError::internal(format!("the record of {} is damaged: {what}", module.name));
+    let damaged =
+        |what: String| ApiError::internal(format!("the record of {} is damaged: {what}", module.name));
     Ok(ResolvedModule {
         digest: module.digest.parse().map_err(|e| damaged(format!("{e}")))?,
         kind: kind_from_pb(module.kind).map_err(|e| damaged(e.to_string()))?,

@@ -118,7 +118,8 @@ fn list(names: &[String]) -> String {
     if names.is_empty() {
         return "none".to_owned();
     }
-    let shown: Vec<String> = names.iter().take(MAX_MISSING).map(|name| name.chars().take(MAX_NAME).collect()).collect();
+    let shown: Vec<String> =
+        names.iter().take(MAX_MISSING).map(|name| name.chars().take(MAX_NAME).collect()).collect();
     match names.len().saturating_sub(MAX_MISSING) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

@@ -24,6 +24,8 @@ pub mod shared;
 pub mod signing;
 pub mod startup;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod world;
 
 pub use compiler::compile_child_main;

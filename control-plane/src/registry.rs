@@ -92,7 +92,8 @@ impl Registry {
         };
         let mut modules = records::scan::<ModuleVersion>(self.store.as_ref(), &prefix).await?.records;
         modules.sort_by(|a, b| a.value.name.cmp(&b.value.name).then(b.revision.cmp(&a.revision)));
-        let mut list = ListModulesResponse { modules: modules.into_iter().map(|module| module.value).collect() };
+        let mut list =
+            ListModulesResponse { modules: modules.into_iter().map(|module| module.value).collect() };
         if list.encoded_len() > LONG_LIST {
             for module in &mut list.modules {
                 module.imports.clear();
@@ -110,8 +111,10 @@ impl Registry {
         let module = self.resolve(text).await?.value;
         let store = self.store.as_ref();
         let artifacts = records::scan::<Artifact>(store, &key::artifacts_of(&module.digest)).await?.records;
-        let failures = records::scan::<CompileFailure>(store, &key::compile_failures_of(&module.digest)).await?.records;
-        let compiling = module.digest.parse::<Digest>().map(|source| self.compiler.compiling(source)).unwrap_or_default();
+        let failures =
+            records::scan::<CompileFailure>(store, &key::compile_failures_of(&module.digest)).await?.records;
+        let compiling =
+            module.digest.parse::<Digest>().map(|source| self.compiler.compiling(source)).unwrap_or_default();
         let used_by = self.used_by(&name_of(&module)).await?;
         Ok(GetModuleResponse {
             module: Some(module),

@@ -54,7 +54,9 @@ impl FleetService {
     /// A node's id, from its id or its name.
     async fn node_id(&self, name_or_id: &str) -> Result<NodeId, ApiError> {
         let text: NodeId = name_or_id.parse().map_err(|e| ApiError::invalid(format!("{e}")))?;
-        let named = records::get::<NodeNameRecord>(self.shared.store.as_ref(), &key::node_name(text.as_str())).await?;
+        let named =
+            records::get::<NodeNameRecord>(self.shared.store.as_ref(), &key::node_name(text.as_str()))
+                .await?;
         match named {
             Some(named) => named.value.node_id.parse().map_err(|e| ApiError::internal(format!("{e}"))),
             None => Ok(text),
@@ -93,7 +95,10 @@ impl Fleet for FleetService {
         }))
     }
 
-    async fn delete_function(&self, request: Request<DeleteFunctionRequest>) -> Answer<DeleteFunctionResponse> {
+    async fn delete_function(
+        &self,
+        request: Request<DeleteFunctionRequest>,
+    ) -> Answer<DeleteFunctionResponse> {
         let by = Principal::of(&request)?;
         self.functions.delete(&request.get_ref().name, &by).await?;
         Ok(Response::new(DeleteFunctionResponse {}))
@@ -171,7 +176,8 @@ impl Fleet for FleetService {
             world.nodes.values().map(|row| views::node(&row.value, &world, now)).filter(member).collect();
         let ready = nodes.iter().filter(|node| node.availability() == Availability::Ready).count();
         let targets: BTreeSet<Target> = Target::compiled().collect();
-        let engines = targets.into_iter().map(|target| (target.to_string(), littoral_engine::fingerprint(target)));
+        let engines =
+            targets.into_iter().map(|target| (target.to_string(), littoral_engine::fingerprint(target)));
         Ok(Response::new(GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.shared.pki.cluster().to_string(),

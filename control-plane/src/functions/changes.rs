@@ -46,8 +46,12 @@ impl Changes {
         }
         let unchanged = self.lines.len();
         let missing_in = |list: &[String], item: &String| !list.contains(item);
-        self.lines.extend(before.iter().filter(|item| missing_in(after, item)).map(|item| format!("{key}: - {item}")));
-        self.lines.extend(after.iter().filter(|item| missing_in(before, item)).map(|item| format!("{key}: + {item}")));
+        self.lines.extend(
+            before.iter().filter(|item| missing_in(after, item)).map(|item| format!("{key}: - {item}")),
+        );
+        self.lines.extend(
+            after.iter().filter(|item| missing_in(before, item)).map(|item| format!("{key}: + {item}")),
+        );
         if self.lines.len() == unchanged {
             self.lines.push(format!("{key}: {} -> {}", before.join(" "), after.join(" ")));
         }

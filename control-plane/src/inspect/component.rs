@@ -58,7 +58,8 @@ fn check_imports(imports: &[String], types: TypesRef<'_>) -> Result<(), Refused>
 }
 
 fn kind(exports: &[String], types: TypesRef<'_>) -> Result<ModuleKind, Refused> {
-    let exported = |interface: &str, level: Level| exports.iter().any(|name| split(name) == (interface, level));
+    let exported =
+        |interface: &str, level: Level| exports.iter().any(|name| split(name) == (interface, level));
     if exported(HTTP, Level::P2) {
         return Ok(ModuleKind::Http);
     }

@@ -1,8 +1,8 @@
 //! Core modules.
 
 use littoral_proto::v1::ModuleKind;
-use wasmparser::types::{EntityType, TypesRef};
 use wasmparser::CompositeInnerType;
+use wasmparser::types::{EntityType, TypesRef};
 
 use super::wasi::{PREVIEW_1_MODULE, provides_p1};
 use super::{Inspected, Refused, missing};
@@ -37,7 +37,9 @@ fn check_imports(imports: &[(&str, &str, EntityType)]) -> Result<(), Refused> {
 
 fn kind(types: TypesRef<'_>, exports: &[(&str, EntityType)]) -> Result<ModuleKind, Refused> {
     if let Some((_, EntityType::Func(id))) = exports.iter().find(|(name, _)| *name == START) {
-        let CompositeInnerType::Func(ty) = &types[*id].composite_type.inner else { return Err(Refused::StartType) };
+        let CompositeInnerType::Func(ty) = &types[*id].composite_type.inner else {
+            return Err(Refused::StartType);
+        };
         let plain = ty.params().is_empty() && ty.results().is_empty();
         return if plain { Ok(ModuleKind::CommandP1) } else { Err(Refused::StartType) };
     }

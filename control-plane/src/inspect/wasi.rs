@@ -125,7 +125,9 @@ mod tests {
         assert!(PREVIEW_1.is_sorted() && PREVIEW_2.is_sorted());
         assert!(provides_p1("fd_write") && !provides_p1("thread_spawn"));
         assert!(provides_p2("wasi:http/types@0.2.12"));
-        for none in ["wasi:http/types", "wasi:http/types@0.3.0", "wasi:http/types@0.1.0", "wasi:nn/tensor@0.2.0"] {
+        for none in
+            ["wasi:http/types", "wasi:http/types@0.3.0", "wasi:http/types@0.1.0", "wasi:nn/tensor@0.2.0"]
+        {
             assert!(!provides_p2(none), "{none}");
         }
         assert_eq!(split("wasi:http/handler@0.3.0-rc-2025").1, Level::P3);

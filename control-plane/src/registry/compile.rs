@@ -28,10 +28,8 @@ impl Registry {
     ) -> Result<Vec<String>, ApiError> {
         let module = self.resolve(text).await?;
         let targets = self.targets(targets)?;
-        let mut txn = Txn::new().revision(
-            key::module(&module.value.name, &module.value.version),
-            module.revision,
-        );
+        let mut txn =
+            Txn::new().revision(key::module(&module.value.name, &module.value.version), module.revision);
         let mut queued = Vec::new();
         for target in targets {
             let engine = littoral_engine::fingerprint(target);
@@ -71,8 +69,9 @@ impl Registry {
         for text in named {
             let target = text.parse::<Target>().ok().filter(|target| all.contains(target));
             let shown: String = text.chars().take(40).collect();
-            let target = target
-                .ok_or_else(|| ApiError::invalid(format!("`{shown}` is not compiled for: there are {}", known())))?;
+            let target = target.ok_or_else(|| {
+                ApiError::invalid(format!("`{shown}` is not compiled for: there are {}", known()))
+            })?;
             targets.insert(target);
         }
         Ok(targets)

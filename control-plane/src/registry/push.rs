@@ -95,11 +95,16 @@ impl Registry {
         let mut chunks = std::pin::pin!(chunks);
         let mut received = 0_u64;
         loop {
-            let silent = |_| ApiError::new(ApiCode::DeadlineExceeded, "the push stopped: no bytes came for 30 seconds");
+            let silent = |_| {
+                ApiError::new(ApiCode::DeadlineExceeded, "the push stopped: no bytes came for 30 seconds")
+            };
             let Some(chunk) = timeout(CHUNK_DEADLINE, chunks.next()).await.map_err(silent)? else { break };
             let chunk = chunk?;
             if chunk.len() > MAX_CHUNK {
-                return Err(ApiError::invalid(format!("a chunk has {} bytes: at most {MAX_CHUNK}", chunk.len())));
+                return Err(ApiError::invalid(format!(
+                    "a chunk has {} bytes: at most {MAX_CHUNK}",
+                    chunk.len()
+                )));
             }
             if received == 0 && !begins_as_wasm(&chunk[..chunk.len().min(4)]) {
                 return Err(refusal(&Refused::NotWasm));
@@ -111,7 +116,8 @@ impl Registry {
             })?;
         }
         if wanted.size_bytes != 0 && wanted.size_bytes != received {
-            let text = format!("{} bytes were announced and {received} came: push it again", wanted.size_bytes);
+            let text =
+                format!("{} bytes were announced and {received} came: push it again", wanted.size_bytes);
             return Err(ApiError::invalid(text));
         }
         Ok(writer)
@@ -125,7 +131,8 @@ impl Registry {
         size_bytes: u64,
         by: &Principal,
     ) -> Result<PushModuleResponse, ApiError> {
-        let version = wanted.version.as_ref().map_or_else(|| format!("sha-{}", digest.short()), ToString::to_string);
+        let version =
+            wanted.version.as_ref().map_or_else(|| format!("sha-{}", digest.short()), ToString::to_string);
         let key = key::module(wanted.name.as_str(), &version);
         for _ in 0..ATTEMPTS {
             if let Some(there) = records::get::<ModuleVersion>(self.store.as_ref(), &key).await? {

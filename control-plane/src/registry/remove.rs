@@ -57,9 +57,12 @@ impl Registry {
             return Ok(());
         }
         let artifacts = records::scan::<Artifact>(store, &key::artifacts_of(&module.digest)).await?.records;
-        let failures = records::scan::<CompileFailure>(store, &key::compile_failures_of(&module.digest)).await?.records;
+        let failures =
+            records::scan::<CompileFailure>(store, &key::compile_failures_of(&module.digest)).await?.records;
         let requests =
-            records::scan::<CompileRequestRecord>(store, &key::compile_requests_of(&module.digest)).await?.records;
+            records::scan::<CompileRequestRecord>(store, &key::compile_requests_of(&module.digest))
+                .await?
+                .records;
         // One by one: there are as many as targets and engines, which has no bound over the years.
         let keys = artifacts.iter().map(|a| a.value.key()).chain(failures.iter().map(|f| f.value.key()));
         for key in keys.chain(requests.iter().map(|r| r.value.key())) {
