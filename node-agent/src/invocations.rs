@@ -29,6 +29,8 @@ const START_DEADLINE: Duration = Duration::from_secs(15);
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 /// An hour is the longest limit that a function can have.
 const MAX_DEADLINE: Duration = Duration::from_secs(3600);
+/// For the last of an answer on a slow link: 8 messages of 256 KiB at 1 Mbit/s.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
 /// Messages of at most 256 KiB between the two streams.
 const QUEUE: usize = 8;
 
@@ -83,12 +85,12 @@ async fn serve(id: &str, mut client: NodeClient, worker: Worker, node: &NodeReco
         Ok((start, down))
     };
     let late = |_| Status::deadline_exceeded("the invocation did not begin in time");
-    let (start, down) = timeout(START_DEADLINE, opening).await.map_err(late)??;
+    let (start, mut down) = timeout(START_DEADLINE, opening).await.map_err(late)??;
     let deadline = match start.deadline_ms {
         0 => DEFAULT_DEADLINE,
         millis => Duration::from_millis(millis).min(MAX_DEADLINE),
     };
-    let running = run(start, down, worker, &up, node);
+    let running = run(start, &mut down, worker, &up, node);
     let ended = match timeout(deadline, running).await {
         Ok(ended) => ended,
         Err(_) => Err((Outcome::Timeout, "the caller's deadline passed".to_owned())),
@@ -99,13 +101,18 @@ async fn serve(id: &str, mut client: NodeClient, worker: Worker, node: &NodeReco
         // The caller may be gone: then there is nobody to tell.
         let _ = timeout(START_DEADLINE, up.send(answer(response))).await;
     }
+    // The answer is whole. Dropping `down` resets both directions of the stream, so it waits until the other side has
+    // taken everything and closed.
+    drop(up);
+    let closed = async { while let Ok(Some(_)) = down.message().await {} };
+    let _ = timeout(CLOSE_DEADLINE, closed).await;
     Ok(())
 }
 
 /// Runs until the worker has given its last answer, or the caller went away.
 async fn run(
     start: InvokeStart,
-    mut down: Streaming<InvocationDown>,
+    down: &mut Streaming<InvocationDown>,
     mut worker: Worker,
     up: &mpsc::Sender<InvocationUp>,
     node: &NodeRecord,
@@ -124,9 +131,8 @@ async fn run(
         }
         Ok(())
     };
-    // `down` stays open until the answer is whole: dropping one direction of a stream resets both.
     let sending = async {
-        if let Err(status) = forward(&mut down, &payload).await {
+        if let Err(status) = forward(down, &payload).await {
             return (Outcome::Cancelled, format!("the payload was cut: {}", status.message()));
         }
         // The end of the queue tells the worker that the payload is whole: never after a cut.
