@@ -168,3 +168,6 @@ fn explain(status: ExitStatus, said: &str, limits: &CompileLimits) -> String {
         _ => format!("the compiler's process ended with {status}: {said}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,3 +298,6 @@ impl std::fmt::Debug for Parts {
         f.debug_struct("Parts").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
