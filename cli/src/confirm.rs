@@ -24,7 +24,7 @@ impl Confirm {
         }
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return Err(
-                Failure::usage(format!("{question} Nobody can be asked here")).hint("repeat it with -y")
+                Failure::usage(format!("nobody can be asked here: {question}")).hint("repeat it with -y")
             );
         }
         let tried = "ask on the terminal";

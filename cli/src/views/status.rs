@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use littoral_proto::v1 as pb;
 use serde::Serialize;
 
+use crate::output::listing::Value;
 use crate::output::sections::Sections;
 use crate::output::units;
 
@@ -48,9 +49,10 @@ impl StatusView {
             .field("Functions", self.functions)
             .field("Compiling", self.compiling);
         if wide {
-            let engines: Vec<String> =
-                self.engines.iter().map(|(target, engine)| format!("{target}   {engine}")).collect();
-            sections.lines("Engines", &engines);
+            let row =
+                |(target, engine): (&String, &String)| vec![target.as_str().into(), engine.as_str().into()];
+            let engines: Vec<Vec<Value>> = self.engines.iter().map(row).collect();
+            sections.table("Engines", &["TARGET", "ENGINE"], &engines);
         }
         sections.finish()
     }
@@ -76,7 +78,7 @@ mod tests {
         assert_eq!(
             view.text(true, false),
             "Cluster:     edge\nServer:      https://127.0.0.1:7443 (littorald 0.1.0)\nContext:     dev\n\
-             Nodes:       2 of 3 ready\nFunctions:   1\nCompiling:   0\nEngines:\n  x86_64-v1-wide   abc\n"
+             Nodes:       2 of 3 ready\nFunctions:   1\nCompiling:   0\nEngines:\n  TARGET           ENGINE\n  x86_64-v1-wide   abc\n"
         );
     }
 }

@@ -92,7 +92,12 @@ pub(crate) async fn run(invoke: Invoke, shell: &Shell) -> Result<()> {
             shell.output.json(&answer.finish(&finished))?;
             Ok(finished)
         } else {
-            receive(stream, &mut RawAnswer::new(shell.output), &tried).await
+            let finished = receive(stream, &mut RawAnswer::new(shell.output), &tried).await?;
+            // The result of a call is text without a line's end; everything else is the function's own bytes.
+            if invoke.call.is_some() && finished.outcome() == pb::Outcome::Ok {
+                shell.output.line("")?;
+            }
+            Ok(finished)
         }
     };
     // The deadline of the request covers its beginning alone: the answer may be long.
@@ -171,8 +176,7 @@ fn conclude(output: Output, name: &str, finished: &pb::InvokeFinished) -> Result
     let mut message = format!("function `{name}` failed: {}", crate::views::outcome(finished.outcome()));
     if finished.exit_code != 0 {
         message.push_str(&format!(", exit code {}", finished.exit_code));
-    }
-    if !finished.message.is_empty() {
+    } else if !finished.message.is_empty() {
         message.push_str(&format!(": {}", finished.message));
     }
     let failure = Failure::error(message);

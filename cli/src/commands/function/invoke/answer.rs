@@ -22,17 +22,21 @@ pub(super) trait Answer {
 /// Bytes to where they belong, the rest to stderr when asked for.
 pub(super) struct RawAnswer {
     output: Output,
+    /// The node as well as the control plane may say who runs it.
+    said_where: bool,
 }
 
 impl RawAnswer {
     pub(super) fn new(output: Output) -> Self {
-        Self { output }
+        Self { output, said_where: false }
     }
 }
 
 impl Answer for RawAnswer {
     fn accepted(&mut self, accepted: pb::InvokeAccepted) {
-        self.output.detail(&format!("on node {}, revision {}", accepted.node_name, accepted.revision));
+        if !std::mem::replace(&mut self.said_where, true) {
+            self.output.detail(&format!("on node {}, revision {}", accepted.node_name, accepted.revision));
+        }
     }
 
     fn head(&mut self, head: pb::HttpHead) {
