@@ -286,14 +286,17 @@ async fn an_invocation_is_handed_to_the_worker_whole_and_answered_with_the_nodes
     let (tasks, control, machine) = joined().await;
     let booted = machine.boot();
     booted.becomes("connected").await;
-    control.push(Down::InvokeOffer(InvokeOffer { invocation_id: "i-1".into() }));
-    let mut answered = control.shared.answered.subscribe();
-    let all = timeout(SOON, answered.wait_for(|all| all.len() == 3)).await.unwrap().unwrap().clone();
-    let Some(invoke_response::Part::Accepted(accepted)) = &all[0].part else { panic!("{all:?}") };
-    assert_eq!((accepted.node_name.as_str(), accepted.revision), ("edge-1", 3));
-    assert_eq!(accepted.node_id, control.state().node_id);
-    assert_eq!(all[1].part, Some(invoke_response::Part::Stdout(b"payload".to_vec())));
-    assert!(matches!(all[2].part, Some(invoke_response::Part::Finished(_))));
+    for id in ["closed", "open"] {
+        control.shared.answered.send_replace(vec![]);
+        control.push(Down::InvokeOffer(InvokeOffer { invocation_id: id.into() }));
+        let mut answered = control.shared.answered.subscribe();
+        let all = timeout(SOON, answered.wait_for(|all| all.len() == 3)).await.unwrap().unwrap().clone();
+        let Some(invoke_response::Part::Accepted(accepted)) = &all[0].part else { panic!("{all:?}") };
+        assert_eq!((accepted.node_name.as_str(), accepted.revision), ("edge-1", 3));
+        assert_eq!(accepted.node_id, control.state().node_id);
+        assert_eq!(all[1].part, Some(invoke_response::Part::Stdout(b"payload".to_vec())));
+        assert!(matches!(all[2].part, Some(invoke_response::Part::Finished(_))));
+    }
     booted.stop().await;
     tasks.shutdown(SOON).await.unwrap();
 }

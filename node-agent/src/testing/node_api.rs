@@ -153,7 +153,7 @@ impl NodeService for NodeApi {
         peer(&request)?;
         let mut up = request.into_inner();
         let first = up.message().await?.and_then(|first| first.message);
-        assert!(matches!(first, Some(invocation_up::Message::InvocationId(id)) if id == "i-1"));
+        let Some(invocation_up::Message::InvocationId(id)) = first else { panic!("{first:?}") };
         let start = v1::InvokeStart { function: "f".into(), ..v1::InvokeStart::default() };
         let messages = [
             invocation_down::Message::Start(start),
@@ -170,8 +170,12 @@ impl NodeService for NodeApi {
                 }
             }
         });
-        // The stream stays open, as the real one does until the answer is whole.
-        Ok(Response::new(Box::pin(tokio_stream::iter(messages).chain(tokio_stream::pending()))))
+        let messages = tokio_stream::iter(messages);
+        // Both happen: a control plane may close its direction after the payload, or after the answer.
+        if id == "open" {
+            return Ok(Response::new(Box::pin(messages.chain(tokio_stream::pending()))));
+        }
+        Ok(Response::new(Box::pin(messages)))
     }
 }
 
