@@ -205,7 +205,7 @@ fn hint_of(code: ApiCode) -> Option<&'static str> {
         ApiCode::Unauthenticated => {
             Some("check the credential of this context: it may have expired or been revoked")
         }
-        ApiCode::Unavailable | ApiCode::ResourceExhausted => Some("try again in a moment"),
+        ApiCode::Unavailable => Some("try again in a moment"),
         ApiCode::DeadlineExceeded => Some("it may still be going on: look at `littoral events`"),
         ApiCode::Internal => Some("the control plane's log has the cause"),
         _ => None,

@@ -185,7 +185,7 @@ fn conclude(output: Output, name: &str, finished: &pb::InvokeFinished) -> Result
         pb::Outcome::OutOfMemory => failure.hint("raise limits.memory in its manifest if it needs more"),
         pb::Outcome::OutputLimit => failure.hint("raise limits.output in its manifest if it says this much"),
         pb::Outcome::QueueFull => failure.hint("try again in a moment, or raise limits.concurrency"),
-        pb::Outcome::HostError => failure.hint("the node's log has the cause"),
+        pb::Outcome::HostError if finished.message.is_empty() => failure.hint("the node's log has the cause"),
         _ => failure,
     })
 }
