@@ -95,6 +95,8 @@ pub(crate) struct View {
 pub(crate) struct WorkerView {
     pub loaded: BTreeMap<Digest, Loaded>,
     pub routes: Routes,
+    /// Whether it was told its routes, if only that there are none: until then it takes no requests, and they wait.
+    pub open: bool,
 }
 
 impl WorkerView {
@@ -118,13 +120,16 @@ impl View {
 
 /// All that can be begun now. Calling it again after applying a part of the answer gives the rest.
 pub(crate) fn decide(view: &View, now: Timestamp) -> Vec<Action> {
-    let Some(desired) = &view.desired else { return Vec::new() };
+    let Some(desired) = &view.desired else { return open_empty(view, now) };
     let ordered = in_order(desired, &view.routed_before);
     let mut actions = fetches(view, &ordered, now);
     let Some(worker) = &view.worker else { return actions };
     actions.extend(loads(view, worker, &ordered, now));
     let wanted = wanted_routes(desired, worker);
-    if wanted != worker.routes {
+    if !worker.open && ordered.iter().any(|w| may_still_load(view, worker, w)) {
+        return actions;
+    }
+    if wanted != worker.routes || !worker.open {
         if !view.busy.routing && !view.waits(Step::Route, now) {
             actions.push(Action::Route(wanted));
         }
@@ -133,6 +138,21 @@ pub(crate) fn decide(view: &View, now: Timestamp) -> Vec<Action> {
     }
     actions.extend(unloads(view, worker, desired, now));
     actions
+}
+
+/// A node without an assignment answers too, if only that nothing is here.
+fn open_empty(view: &View, now: Timestamp) -> Vec<Action> {
+    let closed = view.worker.as_ref().is_some_and(|worker| !worker.open);
+    let begin = closed && !view.busy.routing && !view.waits(Step::Route, now);
+    if begin { vec![Action::Route(Routes::new())] } else { Vec::new() }
+}
+
+/// Whether a new worker should be waited for to load this before it opens: the bytes are here and have not failed.
+fn may_still_load(view: &View, worker: &WorkerView, workload: &Workload) -> bool {
+    let cached = blobs(workload).iter().all(|(digest, _)| view.cached.contains(digest));
+    let failed =
+        view.failures.contains_key(&Step::Load(workload.spec)) && !view.busy.loads.contains(&workload.spec);
+    workload.weight > 0 && cached && !failed && !worker.holds(workload)
 }
 
 /// What answered before first, then what gets requests, then the rest (pre-staged).

@@ -45,6 +45,7 @@ impl Reconciler {
                     && let Some(worker) = &mut self.view.worker
                 {
                     worker.routes = routes;
+                    worker.open = true;
                 }
                 self.record(Step::Route, "RouteFailed", "", result);
             }

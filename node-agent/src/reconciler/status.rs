@@ -155,7 +155,11 @@ mod tests {
         let failure = Failure { count: 4, message: "connection cut".into(), retry_at: NOW };
         view.failures.insert(Step::Fetch(Digest::of(b"artifact")), failure);
         let status = History::default().statuses(&view, NOW).remove(0);
-        assert_eq!((status.state(), status.failures), (WorkloadState::Fetching, 4), "a rollout must not count it");
+        assert_eq!(
+            (status.state(), status.failures),
+            (WorkloadState::Fetching, 4),
+            "a rollout must not count it"
+        );
         assert_eq!(status.message, "connection cut");
         view.cached.insert(Digest::of(b"artifact"));
         assert_eq!(History::default().statuses(&view, NOW)[0].message, "");

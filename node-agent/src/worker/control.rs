@@ -30,7 +30,7 @@ pub(crate) struct Control {
     pub(crate) memory: MemoryClass,
     pub(crate) confinement: Confinement,
     pub(crate) resident: Resident,
-    /// Until functions can be found: clients wait in its queue.
+    /// Until the first routes: clients wait in its queue.
     pub(crate) listener: Mutex<Option<TcpListener>>,
     pub(crate) tasks: Tasks,
     pub(crate) worker: OnceLock<Arc<Worker>>,
@@ -52,6 +52,16 @@ impl Control {
     }
 }
 
+impl Control {
+    /// At the first routes: before that, a request would be told that its function is not here.
+    fn open_ingress(&self, worker: &Arc<Worker>) {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listener) = listener {
+            self.tasks.critical("ingress", ingress::serve(listener, Arc::clone(worker), self.tasks.clone()));
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl worker_server::Worker for Control {
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartResponse>, Status> {
@@ -59,10 +69,6 @@ impl worker_server::Worker for Control {
         let target = worker.runtime.target();
         if self.worker.set(Arc::clone(&worker)).is_err() {
             return Err(ApiError::new(ApiCode::FailedPrecondition, "the worker was started before").into());
-        }
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(listener) = listener {
-            self.tasks.critical("ingress", ingress::serve(listener, worker, self.tasks.clone()));
         }
         Ok(Response::new(StartResponse {
             target: target.to_string(),
@@ -93,8 +99,10 @@ impl worker_server::Worker for Control {
             weight: r.weight,
         };
         let wanted = request.into_inner().routes.into_iter().map(share).collect();
-        let routed = self.worker()?.loaded.route(wanted);
+        let worker = self.worker()?;
+        let routed = worker.loaded.route(wanted);
         routed.map_err(|error| ApiError::new(ApiCode::FailedPrecondition, error.to_string()))?;
+        self.open_ingress(worker);
         Ok(Response::new(RouteResponse {}))
     }
 

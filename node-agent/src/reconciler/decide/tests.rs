@@ -31,7 +31,7 @@ fn assignment(workloads: &[Workload]) -> Assignment {
 fn view(workloads: &[Workload]) -> View {
     View {
         desired: Some(assignment(workloads)),
-        worker: Some(WorkerView::default()),
+        worker: Some(WorkerView { open: true, ..WorkerView::default() }),
         connected: true,
         ..View::default()
     }
@@ -48,7 +48,11 @@ fn apply(view: &mut View, actions: &[Action]) {
                 let loaded = Loaded { revision: w.revision, artifact: w.artifact, load_us: 1 };
                 view.worker.as_mut().unwrap().loaded.insert(w.spec, loaded);
             }
-            Action::Route(routes) => view.worker.as_mut().unwrap().routes = routes.clone(),
+            Action::Route(routes) => {
+                let worker = view.worker.as_mut().unwrap();
+                worker.routes = routes.clone();
+                worker.open = true;
+            }
             Action::Unload(spec) => {
                 view.worker.as_mut().unwrap().loaded.remove(spec);
             }
@@ -94,7 +98,32 @@ fn no_assignment_changes_nothing_but_an_empty_one_unloads() {
     view.desired = Some(assignment(&[]));
     assert_eq!(decide(&view, NOW), [Action::Route(Routes::new())]);
     settle(&mut view);
-    assert_eq!(view.worker, Some(WorkerView::default()));
+    assert_eq!(view.worker, Some(WorkerView { open: true, ..WorkerView::default() }));
+}
+
+#[test]
+fn a_new_worker_takes_requests_only_when_all_that_it_can_load_is_loaded() {
+    let all: Vec<Workload> = (0..9).map(|n| workload(&format!("f{n}"), 1, 100)).collect();
+    let mut view = view(&all);
+    settle(&mut view);
+    view.worker = Some(WorkerView::default());
+    view.cached.remove(&all[3].artifact);
+    view.connected = false;
+    let failure = Failure { count: 1, message: "damaged".into(), retry_at: Timestamp::from_millis(u64::MAX) };
+    view.failures.insert(Step::Load(all[5].spec), failure);
+    for action in settle(&mut view) {
+        if let Action::Route(routes) = action {
+            assert_eq!(routes.len(), 7, "all at once, but for what is not here and what has failed");
+        }
+    }
+    assert!(view.worker.as_ref().unwrap().open);
+}
+
+#[test]
+fn without_an_assignment_a_new_worker_answers_that_nothing_is_here() {
+    let mut view = View { worker: Some(WorkerView::default()), ..View::default() };
+    assert_eq!(settle(&mut view), [Action::Route(Routes::new())]);
+    assert!(view.worker.as_ref().unwrap().open);
 }
 
 #[test]

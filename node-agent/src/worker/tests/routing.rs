@@ -14,12 +14,25 @@ fn revision(number: u64, body: &str) -> Sample {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_route_nothing_answers() {
     let fixture = Fixture::start().await;
+    fixture.route(vec![]).await.unwrap();
     let answer = fixture.get("/").await;
     assert_eq!((answer.status, answer.error()), (StatusCode::NOT_FOUND, "no_route"));
     // Loaded is not routed.
     fixture.load(&Sample::hello()).await;
     assert_eq!(fixture.get("/").await.status, StatusCode::NOT_FOUND);
     assert_eq!(fixture.drained().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_before_the_first_routes_waits_for_them() {
+    let fixture = Fixture::start().await;
+    let sample = Sample::hello();
+    let routes = async {
+        fixture.load(&sample).await;
+        fixture.route(vec![sample.share(100)]).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(fixture.get("/"), routes);
+    assert_eq!(answer.status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
