@@ -48,7 +48,9 @@ impl Settings {
             // Always: the wall clock limit of every function rests on it.
             epoch_interruption: true,
             consume_fuel: false,
-            concurrency_support: true,
+            // Only guests of WASI 0.3 need it, and every entry of every other guest pays for it: 15 % of an HTTP hello.
+            // Such guests will have an engine of their own.
+            concurrency_support: false,
             // A function gives the same results on every kind of CPU in a fleet.
             relaxed_simd_deterministic: true,
             debug_info: false,
@@ -84,8 +86,8 @@ impl Settings {
 }
 
 /// The WebAssembly proposals that Littoral accepts: WebAssembly 2.0, tail calls, extended constants, several and
-/// 64-bit memories, relaxed SIMD, and the component model with async. Garbage collection, exceptions and threads
-/// are not among them.
+/// 64-bit memories, relaxed SIMD, and the component model. Its async functions, garbage collection, exceptions and
+/// threads are not among them.
 pub fn wasm_features() -> WasmFeatures {
     // `GC_TYPES` is the parser's word for external references: they need a collector.
     WasmFeatures::WASM2.difference(WasmFeatures::GC_TYPES)
@@ -95,7 +97,6 @@ pub fn wasm_features() -> WasmFeatures {
         | WasmFeatures::MEMORY64
         | WasmFeatures::RELAXED_SIMD
         | WasmFeatures::COMPONENT_MODEL
-        | WasmFeatures::CM_ASYNC
 }
 
 #[cfg(test)]
