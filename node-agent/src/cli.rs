@@ -103,7 +103,7 @@ struct RunArgs {
     #[arg(long, value_name = "TIME", env = "LITTORAL_DRAIN_TIMEOUT", value_parser = quantity::duration)]
     drain_timeout: Option<Duration>,
     /// File with these settings, in TOML
-    #[arg(long, value_name = "FILE", env = "LITTORAL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "LITTORAL_CONFIG_FILE")]
     config: Option<PathBuf>,
 }
 
@@ -113,7 +113,7 @@ struct StatusArgs {
     #[arg(long, value_name = "DIR", env = "LITTORAL_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, env = "LITTORAL_JSON")]
     json: bool,
 }
 
@@ -239,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_of_run_and_join_has_its_variable() {
-        for command in Cli::command().get_subcommands().filter(|c| ["run", "join"].contains(&c.get_name())) {
+    fn every_flag_has_its_variable() {
+        for command in Cli::command().get_subcommands().filter(|c| c.get_name() != "worker") {
             for argument in
                 command.get_arguments().filter(|a| !["help", "version"].contains(&a.get_id().as_str()))
             {

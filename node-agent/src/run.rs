@@ -57,6 +57,7 @@ pub(crate) async fn run(settings: RunSettings, worker: WorkerCommand) -> Result<
     let clock = PersistedClock::open(&settings.data.clock())?;
     let credentials = Credentials::load(&settings.data, settings.server.as_deref(), clock.clone())?;
     let admin = bind(settings.admin).await?;
+    let admin_address = admin.local_addr().map_err(|e| RunError::Io("read the admin address", e))?;
     let (ingress, http) = ingress(settings.http).await?;
     let parts = Parts {
         ingress_address: crate::capacity::ingress_address(settings.ingress_address.as_deref(), http),
@@ -69,7 +70,7 @@ pub(crate) async fn run(settings: RunSettings, worker: WorkerCommand) -> Result<
     };
     let agent = Agent::start(parts)?;
     let node = agent.credentials.node();
-    tracing::info!(node = node.name, id = node.id, %http, admin = %settings.admin, "the agent runs");
+    tracing::info!(node = node.name, id = node.id, %http, admin = %admin_address, "the agent runs");
     serve_status(&agent, &settings, admin)?;
     announce_when_up(&agent);
 

@@ -14,7 +14,7 @@ use littoral_proto::v1::NodeCapacity;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::capacity::Hardware;
 use crate::credentials::Credentials;
@@ -33,6 +33,10 @@ mod stream;
 /// After a restart of the control plane its nodes come back spread over a minute.
 const RECONNECT_BASE: Duration = Duration::from_secs(1);
 const RECONNECT_CAP: Duration = Duration::from_secs(60);
+/// A control plane that refuses this node's certificate was asked by somebody to do so: asking often changes nothing.
+const DENIED_WAIT: Duration = Duration::from_secs(600);
+/// Before that: a control plane that has just started may not know all of its nodes yet.
+const DENIALS: u32 = 6;
 /// A session that lived for this long was a good one: the next wait is short again.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// What the worker finds out about the machine belongs into the first message; without a worker the node still
@@ -55,6 +59,13 @@ pub(crate) enum SessionError {
     NoWelcome,
     #[error("the control plane ended the session: {0}")]
     Ended(String),
+}
+
+impl SessionError {
+    /// The connection is fine, and this node is not wanted.
+    fn is_denial(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code() == Code::PermissionDenied)
+    }
 }
 
 /// Why a session is over, when nothing failed.
@@ -97,19 +108,20 @@ impl Session {
             renewed.mark_unchanged();
             let over = self.once(&stop).await;
             self.metrics.session_up.set(0);
-            let reason = match over {
+            let (reason, denied) = match over {
                 Ok(Over::Stopped) => break,
                 Ok(Over::Redial) => {
                     self.set_link(LinkState::Down { reason: "dialling again".into() });
                     continue;
                 }
                 Ok(Over::Revoked(reason)) => return self.revoked(reason, &stop).await,
-                Err(error) => Chain(&error).to_string(),
+                Err(error) => (Chain(&error).to_string(), error.is_denial()),
             };
             if began.elapsed() >= STABLE_AFTER {
                 backoff.reset();
             }
-            let wait = backoff.next(random::number());
+            let patient = denied && backoff.attempts() >= DENIALS;
+            let wait = if patient { DENIED_WAIT } else { Duration::ZERO } + backoff.next(random::number());
             tracing::warn!(again_in_ms = wait.as_millis(), "no session: {reason}");
             self.set_link(LinkState::Down { reason });
             tokio::select! {
