@@ -82,15 +82,15 @@ pub(crate) fn confine(cache: &Path) -> Confinement {
         tracing::warn!("the worker is not confined by landlock: {error}");
         false
     });
-    if !landlocked {
-        return Confinement::None;
+    let filtered = seccomp();
+    if let Err(error) = &filtered {
+        tracing::warn!("the worker is not confined by seccomp: {error}");
     }
-    match seccomp() {
-        Ok(()) => Confinement::LandlockAndSeccomp,
-        Err(error) => {
-            tracing::warn!("the worker is not confined by seccomp: {error}");
-            Confinement::Landlock
-        }
+    match (landlocked, filtered) {
+        (true, Ok(())) => Confinement::LandlockAndSeccomp,
+        (true, Err(_)) => Confinement::Landlock,
+        // The filter alone leaves all files open: that is not to be called confined.
+        (false, _) => Confinement::None,
     }
 }
 

@@ -44,6 +44,9 @@ impl Control {
     }
 
     fn start_worker(&self, request: &StartRequest) -> Result<Arc<Worker>, ApiError> {
+        if request.memory_budget_bytes == 0 {
+            return Err(ApiError::invalid("guests need memory: the budget is 0 bytes"));
+        }
         let runtime = Runtime::new(self.memory, request.memory_budget_bytes)
             .map_err(|error| ApiError::internal(Chain(&error).to_string()))?;
         let verifier = Verifier::new(&request.compiler_keys, runtime.target())

@@ -4,6 +4,7 @@ mod answer;
 mod protocol;
 pub(crate) mod routes;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(crate) async fn serve(listener: TcpListener, worker: Arc<Worker>, tasks: Tas
                     drop(place);
                 });
             }
+            // The agent has closed the port, which is the same socket, because it is stopping.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return stop.cancelled().await,
             Err(error) => {
                 tracing::warn!("could not accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

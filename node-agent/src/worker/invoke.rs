@@ -81,30 +81,39 @@ async fn run(function: Arc<Function>, invocation: Invocation, reply: mpsc::Sende
     let revision = function.spec().revision;
     let (sink, outputs) = mpsc::channel(PIECES);
     let accepted = InvokeAccepted { revision, ..InvokeAccepted::default() };
-    let (ended, ()) =
+    let (ended, unsaid) =
         futures::join!(Box::pin(function.invoke(invocation, sink)), forward(accepted, outputs, &reply));
     let last = match ended {
-        Ok(finished) => Ok(part(Part::Finished(finished_part(finished)))),
-        Err(error) => Err(ApiError::invalid(Chain(&error).to_string()).into()),
+        Ok(finished) => {
+            let finished = Part::Finished(finished_part(finished));
+            unsaid.into_iter().chain([finished]).map(|last| Ok(part(last))).collect()
+        }
+        Err(error) => vec![Err(ApiError::invalid(Chain(&error).to_string()).into())],
     };
-    // The caller may have gone.
-    let _ = reply.send(last).await;
+    for last in last {
+        // The caller may have gone.
+        let _ = reply.send(last).await;
+    }
 }
 
 /// Passes output on until there is no more, or nobody who wants it: the function sees that its sink is closed then.
-async fn forward(accepted: InvokeAccepted, mut outputs: mpsc::Receiver<Output>, reply: &mpsc::Sender<Reply>) {
-    let mut accepted = Some(accepted);
+/// `accepted` goes first, and not before something came: an invocation that does not fit is answered with an error
+/// alone. It is given back when nothing came.
+async fn forward(
+    accepted: InvokeAccepted,
+    mut outputs: mpsc::Receiver<Output>,
+    reply: &mpsc::Sender<Reply>,
+) -> Option<Part> {
+    let mut unsaid = Some(Part::Accepted(accepted));
     loop {
         let output = tokio::select! {
             output = outputs.recv() => output,
-            () = reply.closed() => return,
+            () = reply.closed() => return unsaid,
         };
-        let Some(output) = output else { return };
-        // Not before something came: an invocation that does not fit is answered with an error alone.
-        let first = accepted.take().map(Part::Accepted);
-        for piece in first.into_iter().chain(pieces(output)) {
+        let Some(output) = output else { return unsaid };
+        for piece in unsaid.take().into_iter().chain(pieces(output)) {
             if reply.send(Ok(part(piece))).await.is_err() {
-                return;
+                return None;
             }
         }
     }

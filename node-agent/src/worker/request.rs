@@ -72,7 +72,8 @@ impl Request {
             return failure;
         }
         if !self.delivered.load(Ordering::Acquire) {
-            return Outcome::Cancelled;
+            // Nobody fails a request whose task panics: it was dropped, as if the client had left.
+            return if std::thread::panicking() { Outcome::HostError } else { Outcome::Cancelled };
         }
         match self.verdict.load(Ordering::Acquire) {
             UNDECIDED => Outcome::HostError,

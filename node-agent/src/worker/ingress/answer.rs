@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{Either, Full};
+use littoral_proto::convert::outcome_name;
 use littoral_proto::v1::Outcome;
 
 use super::IngressBody;
 use crate::worker::runtime::Failure;
-use crate::worker::runtime::outcome::name;
 
 const ERROR: HeaderName = HeaderName::from_static("littoral-error");
 
@@ -40,7 +40,7 @@ pub(super) fn failure(failure: &Failure) -> Response<IngressBody> {
             (StatusCode::BAD_GATEWAY, "the node could not run the function")
         }
     };
-    let mut response = plain(status, name(outcome), text);
+    let mut response = plain(status, outcome_name(outcome), text);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }

@@ -21,6 +21,8 @@ const MAX_RESOURCES: usize = 10_000;
 /// Of an answer's body, buffered between a guest and a slow client: 8 times 64 KiB.
 const BODY_CHUNKS: usize = 8;
 const BODY_CHUNK: usize = 64 << 10;
+/// Bytes that one call may make the host allocate: lists and strings that a guest passes.
+const MAX_HOST_CALL: usize = 32 << 20;
 /// Random bytes for one call; seeds and keys need dozens.
 const MAX_RANDOM: u64 = 1 << 20;
 
@@ -76,6 +78,7 @@ impl CoreGuest {
 pub(crate) fn store<T: Limited + Send>(engine: &Engine, guest: T) -> Store<T> {
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| guest.limits() as &mut dyn wasmtime::ResourceLimiter);
+    store.set_hostcall_fuel(MAX_HOST_CALL);
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
     store

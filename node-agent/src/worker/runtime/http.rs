@@ -232,7 +232,7 @@ impl Body for AnswerBody {
 
 impl AnswerBody {
     fn abort(&mut self, outcome: Outcome, message: String) -> HttpError {
-        tracing::debug!(outcome = super::outcome::name(outcome), "{message}");
+        tracing::debug!(outcome = littoral_proto::convert::outcome_name(outcome), "{message}");
         self.request.fail(outcome);
         if let Some(guest) = self.guest.take() {
             guest.abort();

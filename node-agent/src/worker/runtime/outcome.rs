@@ -59,23 +59,6 @@ pub(crate) fn exit_code(error: &Error) -> Option<i32> {
     error.downcast_ref::<I32Exit>().map(|exit| exit.0)
 }
 
-/// As in `littoral-error` headers and metrics.
-pub(crate) fn name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Unspecified => "unspecified",
-        Outcome::Ok => "ok",
-        Outcome::GuestError => "guest_error",
-        Outcome::Trap => "trap",
-        Outcome::Timeout => "timeout",
-        Outcome::OutOfMemory => "oom",
-        Outcome::OutputLimit => "output_limit",
-        Outcome::QueueFull => "queue_full",
-        Outcome::StackOverflow => "stack_overflow",
-        Outcome::HostError => "host_error",
-        Outcome::Cancelled => "cancelled",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,6 +96,7 @@ async fn typed_functions_of_a_component_are_called_in_wave() {
     ] {
         let invoked = fixture.call(call).await.unwrap();
         assert_eq!((text(&invoked), invoked.finished.outcome()), (result, Outcome::Ok), "{call}");
+        assert!(invoked.accepted, "{call}");
     }
     let invoked = fixture.call("halve(11)").await.unwrap();
     assert_eq!((text(&invoked), invoked.finished.outcome()), ("err(5)", Outcome::GuestError));
