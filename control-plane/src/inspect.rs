@@ -64,20 +64,13 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspected, Refused> {
     if !is_component && !Parser::is_core_wasm(wasm) {
         return Err(Refused::NotWasm);
     }
-    let features = littoral_engine::wasm_features();
+    let features = littoral_engine::wasm_features().difference(WasmFeatures::CM_ASYNC);
     let types = match Validator::new_with_features(features).validate_all(wasm) {
         Ok(types) => types,
-        Err(error) => return Err(invalid(&error)),
+        Err(error) => return Err(refused(&error, wasm, features)),
     };
-    let mut found = if is_component {
-        let synchronous = features.difference(WasmFeatures::CM_ASYNC);
-        if Validator::new_with_features(synchronous).validate_all(wasm).is_err() {
-            return Err(Refused::NotYet("the asynchronous component model (WASI 0.3)".to_owned()));
-        }
-        component::inspect(wasm, types.as_ref())?
-    } else {
-        core::inspect(types.as_ref())?
-    };
+    let mut found =
+        if is_component { component::inspect(wasm, types.as_ref())? } else { core::inspect(types.as_ref())? };
     check_names(&found)?;
     found.imports.sort();
     found.imports.dedup();
@@ -98,6 +91,15 @@ fn check_names(found: &Inspected) -> Result<(), Refused> {
     }
     let longest = found.imports.iter().chain(&found.exports).map(String::len).max().unwrap_or(0);
     if longest > MAX_NAME { Err(Refused::LongName(longest)) } else { Ok(()) }
+}
+
+/// Tells what is wrong from what is only too new.
+fn refused(error: &wasmparser::Error, wasm: &[u8], features: WasmFeatures) -> Refused {
+    let with_async = Validator::new_with_features(features | WasmFeatures::CM_ASYNC).validate_all(wasm);
+    match with_async {
+        Ok(_) => Refused::NotYet("the asynchronous component model (WASI 0.3)".to_owned()),
+        Err(_) => invalid(error),
+    }
 }
 
 fn invalid(error: &wasmparser::Error) -> Refused {

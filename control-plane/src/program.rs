@@ -112,7 +112,9 @@ mod tests {
     fn every_flag_has_a_variable_with_the_prefix() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-        for arg in Cli::command().get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
+        for arg in
+            Cli::command().get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
+        {
             let variable = arg.get_env().unwrap_or_default().to_string_lossy().into_owned();
             assert!(variable.starts_with("LITTORAL_"), "{}: {variable}", arg.get_id());
         }

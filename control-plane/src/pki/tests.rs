@@ -74,8 +74,7 @@ async fn a_token_for_one_lets_one_join_however_many_try_at_once() {
             (if i % 2 == 0 { one.clone() } else { other.clone() }, request(&token, &csr(), ""));
         async move { pki.join(request).await }
     });
-    let results = futures::future::join_all(attempts.map(tokio::task::spawn)).await;
-    let results: Vec<_> = results.into_iter().map(|joined| joined.unwrap()).collect();
+    let results = attempts.collect::<tokio::task::JoinSet<_>>().join_all().await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     for refused in results.into_iter().filter_map(Result::err) {
         assert!(refused.message.contains("has been used"), "{refused}");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use littoral_platform::statement::{Envelope, KeyId, PublicKey, Purpose, Signature, TrustedKeys};
 use littoral_proto::v1;
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::*;
@@ -16,20 +16,20 @@ const SOON: Duration = Duration::from_secs(20);
 struct Running {
     fixture: Fixture,
     handle: CompilerHandle,
-    task: AbortHandle,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    /// Ends with it.
+    _task: JoinSet<Infallible>,
 }
 
 fn start(script: &str) -> Running {
     let fixture = Fixture::new();
+    start_in(fixture, script)
+}
+
+fn start_in(fixture: Fixture, script: &str) -> Running {
     let (compiler, handle) = fixture.compiler(script);
-    let task = tokio::task::spawn(compiler.run()).abort_handle();
-    Running { fixture, handle, task }
+    let mut task = JoinSet::new();
+    task.spawn(compiler.run());
+    Running { fixture, handle, _task: task }
 }
 
 /// A script that writes a line for each run, and then does `then`.
@@ -158,9 +158,7 @@ async fn no_more_run_at_once_than_may_and_all_are_shown() {
     let script = format!("cat; until [ -e {} ]; do sleep 0.02; done", gate.display());
     let mut fixture = Fixture::new();
     fixture.config.compile.parallel = 1;
-    let (compiler, handle) = fixture.compiler(&script);
-    let task = tokio::task::spawn(compiler.run()).abort_handle();
-    let running = Running { fixture, handle, task };
+    let running = start_in(fixture, &script);
     let first = running.push("a", b"one").await;
     running.push("b", b"two").await;
     let mut underway = running.handle.underway();
