@@ -25,22 +25,6 @@ pub(crate) fn kind(kind: pb::ModuleKind) -> &'static str {
     }
 }
 
-pub(crate) fn outcome(outcome: pb::Outcome) -> &'static str {
-    match outcome {
-        pb::Outcome::Unspecified => UNKNOWN,
-        pb::Outcome::Ok => "ok",
-        pb::Outcome::GuestError => "guest_error",
-        pb::Outcome::Trap => "trap",
-        pb::Outcome::Timeout => "timeout",
-        pb::Outcome::OutOfMemory => "out_of_memory",
-        pb::Outcome::OutputLimit => "output_limit",
-        pb::Outcome::QueueFull => "queue_full",
-        pb::Outcome::StackOverflow => "stack_overflow",
-        pb::Outcome::HostError => "host_error",
-        pb::Outcome::Cancelled => "cancelled",
-    }
-}
-
 pub(crate) fn role(role: pb::Role) -> &'static str {
     match role {
         pb::Role::Unspecified => UNKNOWN,

@@ -8,7 +8,7 @@ mod module;
 
 pub use assignment::{assignment_from_pb, assignment_to_pb, workload_from_pb, workload_to_pb};
 pub use function::{encode_spec, spec_from_pb, spec_to_pb};
-pub use module::{kind_from_pb, kind_to_pb};
+pub use module::{kind_from_pb, kind_to_pb, outcome_name};
 
 /// A message that does not make sense. `INVALID_ARGUMENT` at the edge, corruption in the store.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use littoral_model::digest::Digest;
 use littoral_platform::error::ApiError;
 use littoral_platform::tasks::Tasks;
-use littoral_proto::v1::{self, invocation_up, node_service_server};
+use littoral_proto::v1::{self, invocation_up, invoke_response, node_service_server};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -121,7 +121,10 @@ async fn answer(mut up: Streaming<v1::InvocationUp>, to: mpsc::Sender<Result<v1:
             next = up.message() => next,
         };
         let response = match next {
-            Ok(Some(v1::InvocationUp { message: Some(invocation_up::Message::Response(response)) })) => {
+            // Which node and revision it is was told to the caller when the node came.
+            Ok(Some(v1::InvocationUp { message: Some(invocation_up::Message::Response(response)) }))
+                if !matches!(response.part, Some(invoke_response::Part::Accepted(_))) =>
+            {
                 Ok(response)
             }
             Ok(Some(_)) => continue,

@@ -37,7 +37,9 @@ fn a_giant_file_is_refused_before_it_is_sent() {
 #[test]
 fn a_version_never_changes_its_bytes() {
     let fleet = Fleet::start(0);
-    let module = |n: i32| wat::parse_str(format!("(module (func (export \"f\") (result i32) i32.const {n}))")).unwrap();
+    let module = |n: i32| {
+        wat::parse_str(format!("(module (func (export \"f\") (result i32) i32.const {n}))")).unwrap()
+    };
     let (one, two) = (fleet.write("one.wasm", module(1)), fleet.write("two.wasm", module(2)));
     push(&fleet, &one, "m").ok();
     push(&fleet, &two, "m").fails(4, &["m@1", "other bytes"]);

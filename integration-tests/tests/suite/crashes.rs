@@ -77,7 +77,9 @@ fn an_apply_that_was_acknowledged_survives_a_kill_and_reaches_the_nodes() {
     fleet.littorald.kill_9();
     fleet.restart_littorald();
     for agent in &fleet.agents {
-        wait_for("the new path", || http::try_send(agent.http, "POST", "/new/x", b"x").is_ok_and(|a| a.status == 200));
+        wait_for("the new path", || {
+            http::try_send(agent.http, "POST", "/new/x", b"x").is_ok_and(|a| a.status == 200)
+        });
     }
 }
 

@@ -35,7 +35,9 @@ fn dev_answers_survives_a_restart_and_leaves_nothing_behind() {
             assert!(dev.is_running(), "{}", dev.log());
             let log = dev.log();
             let line = log.lines().filter(|l| l.contains("curl http://")).nth(round);
-            url = line.and_then(|l| l.split("http://").nth(1)).map(|u| u.split(['/', ' ']).next().unwrap().to_owned());
+            url = line
+                .and_then(|l| l.split("http://").nth(1))
+                .map(|u| u.split(['/', ' ']).next().unwrap().to_owned());
             url.is_some()
         });
         let address = url.unwrap().replace("localhost", "127.0.0.1").parse().unwrap();

@@ -40,7 +40,11 @@ pub struct Agent {
 impl Fleet {
     /// A control plane and so many agents `n1`, `n2` …, all of them Ready.
     pub fn start(agents: usize) -> Self {
-        let dir = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), agents)
+    }
+
+    /// The same in a folder that was prepared.
+    pub fn start_in(dir: TempDir, agents: usize) -> Self {
         let ports = Ports { grpc: free_port(), http: free_port() };
         let littorald = start_littorald(dir.path(), ports);
         let mut fleet = Self { littorald, agents: Vec::new(), ports, dir };
@@ -108,7 +112,16 @@ impl Fleet {
     pub fn join(&self, name: &str, token: &str) -> Done {
         let file = self.write(&format!("{name}.token"), token);
         let mut command = clean(AGENT);
-        command.args(["join", "--server", &self.server(), "--token-file", &file, "--name", name, "--data-dir"]);
+        command.args([
+            "join",
+            "--server",
+            &self.server(),
+            "--token-file",
+            &file,
+            "--name",
+            name,
+            "--data-dir",
+        ]);
         Done::of(command.arg(self.path(name)).output().unwrap())
     }
 
@@ -124,7 +137,9 @@ impl Fleet {
 
     pub fn wait_for_control_plane(&self) {
         let address = SocketAddr::from(([127, 0, 0, 1], self.ports.http));
-        wait_for("littorald being ready", || http::try_send(address, "GET", "/readyz", b"").is_ok_and(|a| a.status == 200));
+        wait_for("littorald being ready", || {
+            http::try_send(address, "GET", "/readyz", b"").is_ok_and(|a| a.status == 200)
+        });
     }
 
     pub fn wait_for_ready(&self, nodes: usize) {
@@ -159,7 +174,9 @@ impl Agent {
         let http = http.unwrap_or_else(|| loopback(free_port()));
         let admin = loopback(free_port());
         let mut command = clean(AGENT);
-        command.args(["run", "--http", &http.to_string(), "--admin", &admin.to_string(), "--data-dir"]).arg(&dir);
+        command
+            .args(["run", "--http", &http.to_string(), "--admin", &admin.to_string(), "--data-dir"])
+            .arg(&dir);
         let program = Program::start(name, command, &root.join(format!("{name}.log")));
         Self { name: name.to_owned(), dir, program, http, admin }
     }
@@ -202,7 +219,12 @@ fn start_littorald(root: &Path, ports: Ports) -> Program {
 /// A control plane on this folder and these ports.
 pub fn littorald(data_dir: &Path, ports: Ports) -> Command {
     let mut command = clean(LITTORALD);
-    command.args(["--listen", &format!("127.0.0.1:{}", ports.grpc), "--http", &format!("127.0.0.1:{}", ports.http)]);
+    command.args([
+        "--listen",
+        &format!("127.0.0.1:{}", ports.grpc),
+        "--http",
+        &format!("127.0.0.1:{}", ports.http),
+    ]);
     command.args(["--advertise", "127.0.0.1", "--data-dir"]).arg(data_dir);
     command
 }

@@ -30,7 +30,9 @@ fn a_typed_component_is_called_in_wave() {
 #[test]
 fn a_core_module_is_called_too() {
     let fleet = Fleet::start(1);
-    let wasm = wat::parse_str("(module (func (export \"mul\") (param i32 i32) (result i32) local.get 0 local.get 1 i32.mul))");
+    let wasm = wat::parse_str(
+        "(module (func (export \"mul\") (param i32 i32) (result i32) local.get 0 local.get 1 i32.mul))",
+    );
     let module = fleet.write("mul.wasm", wasm.unwrap());
     fleet.deploy("mul", &module, EVERY);
     assert_eq!(fleet.cli(["function", "invoke", "mul", "--call", "mul(6, 7)"]).ok().trim(), "42");
@@ -72,7 +74,10 @@ fn png_4x4() -> Vec<u8> {
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
+        )
     })
 }
 

@@ -17,7 +17,9 @@ fn a_token_works_once() {
 fn an_expired_or_revoked_token_does_not_work() {
     let fleet = Fleet::start(0);
     let short = fleet.token(&["--ttl", "1s"]);
-    wait_for("its end", || fleet.join("a", &short).stderr.contains("expired") || fleet.path("a").join("node.json").exists());
+    wait_for("its end", || {
+        fleet.join("a", &short).stderr.contains("expired") || fleet.path("a").join("node.json").exists()
+    });
     if !fleet.path("a").join("node.json").exists() {
         fleet.join("a", &short).fails(5, &["expired"]);
     }

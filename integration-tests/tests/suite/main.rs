@@ -1,13 +1,19 @@
 //! Whole fleets: `littorald`, agents with their workers, and the CLI as real processes on loopback, with real mTLS, sled,
 //! compiler and wasmtime.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, unreachable_pub, reason = "a test may panic and look at the clock")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test may panic and look at the clock"
+)]
 
 mod bad_input;
 mod crashes;
 mod dependencies;
 mod dev;
 mod fleet;
+mod full_disk;
 mod guests;
 mod hostile;
 mod http;

@@ -15,7 +15,10 @@ fn a_module_is_pushed_once_and_answers_on_every_node() {
     }
     let functions = fleet.json(["function", "list"]);
     let hello = &functions[0];
-    assert_eq!((&hello["name"], &hello["running"], &hello["wanted"]), (&"hello-http".into(), &3.into(), &3.into()));
+    assert_eq!(
+        (&hello["name"], &hello["running"], &hello["wanted"]),
+        (&"hello-http".into(), &3.into(), &3.into())
+    );
 }
 
 #[test]
@@ -44,15 +47,23 @@ fn every_node_reports_its_health_and_its_latencies() {
     wait_for("latencies of both nodes", || {
         let function = fleet.json(["function", "describe", "hello-http"]);
         let nodes = function["nodes"].as_array().unwrap();
-        nodes.len() == 2 && nodes.iter().all(|n| n["requests"].as_u64() >= Some(20) && n["p99_us"].as_u64() > Some(0))
+        nodes.len() == 2
+            && nodes.iter().all(|n| n["requests"].as_u64() >= Some(20) && n["p99_us"].as_u64() > Some(0))
     });
     let node = fleet.json(["node", "describe", "n1"]);
     assert_eq!(node["node"]["desired_generation"], node["node"]["observed_generation"]);
     let metrics = fleet.agents[0].metrics();
-    let counted = metrics.lines().find(|l| l.starts_with("littoral_faas_invocations_total{") && l.contains("hello-http"));
+    let counted = metrics
+        .lines()
+        .find(|l| l.starts_with("littoral_faas_invocations_total{") && l.contains("hello-http"));
     assert!(counted.is_some_and(|line| line.ends_with(" 20")), "{counted:?}");
     let control = http::get(([127, 0, 0, 1], fleet.ports.http).into(), "/metrics").text();
-    for name in ["littoral_build_info", "littoral_plans_total", "littoral_compile_duration_seconds", "littoral_sessions 2"] {
+    for name in [
+        "littoral_build_info",
+        "littoral_plans_total",
+        "littoral_compile_duration_seconds",
+        "littoral_sessions 2",
+    ] {
         assert!(control.contains(name), "{name} is not in: {control}");
     }
 }
@@ -67,7 +78,8 @@ fn the_same_push_and_the_same_apply_change_nothing() {
     assert_eq!((&first["created"], &second["created"]), (&true.into(), &false.into()));
     assert_eq!(first["module"]["digest"], second["module"]["digest"]);
     fleet.apply("hello", "hello@1.0.0", &everywhere("/"), &["--wait", "--timeout", "60s"]).ok();
-    let generation = |fleet: &Fleet| fleet.json(["node", "describe", "n1"])["node"]["desired_generation"].clone();
+    let generation =
+        |fleet: &Fleet| fleet.json(["node", "describe", "n1"])["node"]["desired_generation"].clone();
     let before = generation(&fleet);
     fleet.apply("hello", "hello@1.0.0", &everywhere("/"), &["--wait", "--timeout", "60s"]).ok();
     assert_eq!(generation(&fleet), before);

@@ -84,7 +84,8 @@ pub fn send(pid: i32, signal: Signal) {
 pub fn children_of(pid: i32) -> Vec<i32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let per_task = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).ok());
+    let per_task =
+        tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).ok());
     let all: Vec<String> = per_task.collect();
     assert!(Path::new(&path).exists(), "this kernel lists no children");
     all.join(" ").split_whitespace().map(|pid| pid.parse().unwrap()).collect()

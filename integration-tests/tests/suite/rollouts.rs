@@ -26,9 +26,14 @@ fn a_revision_that_two_nodes_cannot_load_is_taken_back() {
     // More memory from the start than its limit allows: it compiles, and no node can load it.
     let wasm = wat::parse_str("(module (memory 2000) (func (export \"f\")))").unwrap();
     let hungry = fleet.write("hungry.wasm", wasm);
-    fleet.apply("hello-http", &hungry, EVERY, &["--wait", "--timeout", "60s"]).fails(8, &["could not load", "limits.memory"]);
+    fleet
+        .apply("hello-http", &hungry, EVERY, &["--wait", "--timeout", "60s"])
+        .fails(8, &["could not load", "limits.memory"]);
     let function = fleet.json(["function", "describe", "hello-http"]);
-    assert_eq!((&function["function"]["revision"], &function["function"]["stable_revision"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&function["function"]["revision"], &function["function"]["stable_revision"]),
+        (&2.into(), &1.into())
+    );
     for agent in &fleet.agents {
         assert_eq!(http::get(agent.http, "/").status, 200);
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use histogram::{Config, SparseHistogram};
+use littoral_proto::convert::outcome_name;
 use littoral_proto::v1::{FunctionWindow, Histogram, Outcome};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
@@ -108,12 +109,6 @@ impl Series {
     }
 }
 
-/// `ok`, `guest_error`, `out_of_memory` and so on, as in `littoral-error` headers.
-fn outcome_name(outcome: i32) -> String {
-    let name = Outcome::try_from(outcome).unwrap_or(Outcome::Unspecified).as_str_name();
-    name.trim_start_matches("OUTCOME_").to_ascii_lowercase()
-}
-
 impl Collector for FunctionMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let state = self.state();
@@ -125,7 +120,7 @@ impl Collector for FunctionMetrics {
                     ("function", key.function.clone()),
                     ("revision", key.revision.to_string()),
                     ("trigger", key.trigger.clone()),
-                    ("outcome", outcome_name(*outcome)),
+                    ("outcome", outcome_name(Outcome::try_from(*outcome).unwrap_or_default()).to_owned()),
                 ];
                 ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
             }
@@ -189,7 +184,7 @@ mod tests {
         let text = registry.encode();
         for line in [
             "littoral_faas_invocations_total{function=\"f\",revision=\"1\",trigger=\"http\",outcome=\"ok\"} 4",
-            "littoral_faas_invocations_total{function=\"f\",revision=\"1\",trigger=\"http\",outcome=\"out_of_memory\"} 2",
+            "littoral_faas_invocations_total{function=\"f\",revision=\"1\",trigger=\"http\",outcome=\"oom\"} 2",
             "littoral_faas_invoke_duration_seconds_count{function=\"f\",revision=\"1\",trigger=\"http\"} 4",
             "littoral_faas_invoke_duration_seconds_bucket{le=\"0.0001\",function=\"f\",revision=\"1\",trigger=\"http\"} 3",
             "littoral_faas_invoke_duration_seconds_bucket{le=\"0.0025\",function=\"f\",revision=\"1\",trigger=\"http\"} 4",

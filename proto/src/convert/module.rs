@@ -1,7 +1,7 @@
 use littoral_model::function::GuestKind;
 
 use super::{BadMessage, bad};
-use crate::v1::ModuleKind;
+use crate::v1::{ModuleKind, Outcome};
 
 pub fn kind_to_pb(kind: GuestKind) -> ModuleKind {
     match kind {
@@ -21,5 +21,22 @@ pub fn kind_from_pb(kind: i32) -> Result<GuestKind, BadMessage> {
         Ok(ModuleKind::Typed) => Ok(GuestKind::Typed),
         Ok(ModuleKind::TypedCore) => Ok(GuestKind::TypedCore),
         Ok(ModuleKind::Unspecified) | Err(_) => Err(bad("kind", format!("{kind} is not a kind of module"))),
+    }
+}
+
+/// How an invocation ended, as metrics, headers and people have it.
+pub fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unspecified => "unspecified",
+        Outcome::Ok => "ok",
+        Outcome::GuestError => "guest_error",
+        Outcome::Trap => "trap",
+        Outcome::Timeout => "timeout",
+        Outcome::OutOfMemory => "oom",
+        Outcome::OutputLimit => "output_limit",
+        Outcome::QueueFull => "queue_full",
+        Outcome::StackOverflow => "stack_overflow",
+        Outcome::HostError => "host_error",
+        Outcome::Cancelled => "cancelled",
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::StreamExt;
+use littoral_proto::convert::outcome_name;
 use littoral_proto::v1::{self as pb, invoke_request::Part};
 use tonic::{Request, Streaming};
 
@@ -167,13 +168,13 @@ async fn receive(
 fn conclude(output: Output, name: &str, finished: &pb::InvokeFinished) -> Result<()> {
     output.detail(&format!(
         "{} after {}",
-        crate::views::outcome(finished.outcome()),
+        outcome_name(finished.outcome()),
         crate::output::units::micros(finished.duration_us)
     ));
     if finished.outcome() == pb::Outcome::Ok {
         return Ok(());
     }
-    let mut message = format!("function `{name}` failed: {}", crate::views::outcome(finished.outcome()));
+    let mut message = format!("function `{name}` failed: {}", outcome_name(finished.outcome()));
     if finished.exit_code != 0 {
         message.push_str(&format!(", exit code {}", finished.exit_code));
     } else if !finished.message.is_empty() {

@@ -2,12 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use littoral_proto::convert::outcome_name;
 use littoral_proto::v1 as pb;
 use serde::Serialize;
 
 use crate::errors::{Failure, Result};
 use crate::output::{Output, say};
-use crate::views;
 
 /// One object is held in memory, encoded: longer answers are for files.
 const MAX_COLLECTED: usize = 64 * 1024 * 1024;
@@ -113,7 +113,7 @@ impl JsonAnswer {
     }
 
     pub(super) fn finish(mut self, finished: &pb::InvokeFinished) -> Self {
-        self.outcome = views::outcome(finished.outcome());
+        self.outcome = outcome_name(finished.outcome());
         self.message.clone_from(&finished.message);
         self.exit_code = finished.exit_code;
         self.duration_us = finished.duration_us;
