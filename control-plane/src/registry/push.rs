@@ -44,8 +44,8 @@ impl Registry {
     /// Takes `chunks` as the module that `header` announces.
     ///
     /// # Errors
-    /// `ResourceExhausted` for a module over the cap, before any of its bytes are read when it was announced;
-    /// `InvalidArgument` with the reason for what cannot be run; `AlreadyExists` for other bytes under the same name and
+    /// `InvalidArgument` for a module over the cap, before any of its bytes are read when its size was announced, and
+    /// with the reason for what cannot be run; `AlreadyExists` for other bytes under the same name and
     /// version.
     pub async fn push(
         &self,
@@ -192,7 +192,8 @@ impl Registry {
     fn too_large(&self, what: &str) -> ApiError {
         let most = quantity::Bytes(self.max_module_bytes);
         let text = format!("{what}, and at most {most} are taken (max_module_size of littorald)");
-        ApiError::new(ApiCode::ResourceExhausted, text)
+        // Not a quota that frees itself: the same module will not be taken later either.
+        ApiError::invalid(text)
     }
 }
 

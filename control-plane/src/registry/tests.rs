@@ -94,12 +94,12 @@ async fn a_module_over_the_cap_is_refused_by_its_size_before_its_bytes_and_by_it
     });
     let by = user("ada", Role::Deployer);
     let announced = registry.push(header("a", "1", 1 << 30), untouched, &by).await.unwrap_err();
-    assert_eq!(announced.code, ApiCode::ResourceExhausted);
+    assert_eq!(announced.code, ApiCode::InvalidArgument);
     assert!(announced.message.contains("1GiB") && announced.message.contains("100B"), "{announced}");
     let mut long = wasm(1);
     long.resize(101, 0);
     let sent = push(&registry, header("a", "1", 0), &long).await.unwrap_err();
-    assert_eq!(sent.code, ApiCode::ResourceExhausted);
+    assert_eq!(sent.code, ApiCode::InvalidArgument);
 }
 
 #[tokio::test]

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod compiling;
+mod fleet;
 mod plane;
 mod serving;

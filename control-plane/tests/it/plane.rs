@@ -58,7 +58,20 @@ impl Plane {
         let text = |key: &str| credential[key].as_str().unwrap().to_owned();
         let identity = Identity::from_pem((text("certificate_pem") + &text("key_pem")).as_bytes()).unwrap();
         let identity = with_identity.then(|| IdentityHandle::new(&identity).unwrap());
-        let trust = TrustBundle::from_pem(text("ca_pem").as_bytes()).unwrap();
+        self.channel(&text("ca_pem"), identity).await
+    }
+
+    pub(crate) async fn as_user(
+        &self,
+        ca_pem: &str,
+        identity: &Identity,
+    ) -> (RegistryClient<Channel>, FleetClient<Channel>) {
+        let channel = self.channel(ca_pem, Some(IdentityHandle::new(identity).unwrap())).await;
+        (RegistryClient::new(channel.clone()), FleetClient::new(channel))
+    }
+
+    async fn channel(&self, ca_pem: &str, identity: Option<IdentityHandle>) -> Channel {
+        let trust = TrustBundle::from_pem(ca_pem.as_bytes()).unwrap();
         let url: ServerUrl = format!("https://localhost:{}", self.ready.grpc.port()).parse().unwrap();
         channel::connect(&url, &ClientTls::new(&trust, identity).unwrap()).await.unwrap()
     }
