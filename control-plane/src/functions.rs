@@ -71,11 +71,17 @@ impl Functions {
                 );
                 return Err(ApiError::conflict(text));
             }
-            if current.as_ref().is_some_and(|current| current.value.spec_digest == prepared.digest) {
+            let same = current.as_ref().is_some_and(|current| current.value.spec_digest == prepared.digest);
+            // What was taken back is tried again when somebody asks for it again: the nodes may have been mended.
+            let aborted = current.as_ref().is_some_and(|c| c.value.rollout() == RolloutState::Aborted);
+            if same && !aborted {
                 return Ok(ApplyFunctionResponse { revision, changed: false, changes: Vec::new() });
             }
             let before = current.as_ref().and_then(|current| current.value.spec.as_ref());
-            let changes = changes::between(before, &prepared.spec);
+            let mut changes = changes::between(before, &prepared.spec);
+            if same {
+                changes = vec![format!("revision {revision} was aborted: it is tried again")];
+            }
             let applied = ApplyFunctionResponse { revision: revision + 1, changed: true, changes };
             if request.dry_run {
                 return Ok(applied);

@@ -62,6 +62,18 @@ impl Setting {
 }
 
 #[tokio::test]
+async fn what_was_aborted_is_tried_again_when_it_is_asked_for_again() {
+    let s = setting().await;
+    s.apply(spec("f", "typed@1", 1)).await.unwrap();
+    let mut record = s.record("f").await.unwrap();
+    record.set_rollout(RolloutState::Aborted);
+    s.fixture.store.commit(Txn::new().write(&record)).await.unwrap();
+    let again = s.apply(spec("f", "typed@1", 1)).await.unwrap();
+    assert_eq!((again.revision, again.changed), (2, true));
+    assert_eq!(s.record("f").await.unwrap().rollout(), RolloutState::Progressing);
+}
+
+#[tokio::test]
 async fn the_same_spec_again_changes_nothing_and_another_is_a_new_revision() {
     let s = setting().await;
     let first = s.apply(spec("f", "typed@1", 1)).await.unwrap();

@@ -53,9 +53,10 @@ impl World {
         self.observed.get(node_id)
     }
 
-    /// By id or by name.
+    /// By id or by name. The name of a revoked node is free: whoever has it now comes first.
     pub fn find_node(&self, name_or_id: &str) -> Option<&NodeRecord> {
-        let by_name = || self.nodes.values().find(|row| row.value.name == name_or_id);
+        let named = self.nodes.values().filter(|row| row.value.name == name_or_id);
+        let by_name = || named.min_by_key(|row| row.value.revoked);
         self.nodes.get(name_or_id).or_else(by_name).map(|row| &row.value)
     }
 

@@ -71,6 +71,18 @@ async fn a_revoked_node_is_known_and_gets_no_work() {
     assert!(world.snapshot(clock::now(), &mut Vec::new()).nodes.is_empty());
     assert_eq!(world.availability(&revoked, clock::now()), v1::Availability::Revoked);
     assert!(world.targets().is_empty());
+    assert_eq!(world.find_node("n1").unwrap().id, "n1");
+    tasks.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_is_that_of_the_node_that_was_not_revoked() {
+    let (store, tasks) = (Arc::new(MemoryStore::new()), Tasks::new());
+    let old = NodeRecord { revoked: true, name: "shop".into(), ..node("n1") };
+    let new = NodeRecord { name: "shop".into(), ..node("n2") };
+    store.commit(Txn::new().create(&old).create(&new)).await.unwrap();
+    let world = started(&store, &Observations::default(), &tasks).await.world.borrow().clone();
+    assert_eq!(world.find_node("shop").unwrap().id, "n2");
     tasks.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 

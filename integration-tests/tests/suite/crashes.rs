@@ -1,6 +1,7 @@
 //! kill -9 and pulled cables: what was acknowledged is there, what was not is whole or absent, and nodes go on serving.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -125,6 +126,22 @@ fn an_agent_killed_under_load_takes_its_worker_along_and_comes_back() {
 }
 
 #[test]
+fn an_agent_that_is_asked_to_stop_answers_what_it_was_asked() {
+    let mut fleet = Fleet::start(1);
+    fleet.deploy_example("hello-http", &everywhere("/*"));
+    let http = fleet.agents[0].http;
+    let load = Load::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| load.run_kept_alive(http));
+        wait_for("some answers", || load.answered.load(Ordering::Relaxed) > 50);
+        assert!(fleet.agents[0].program.stop().success());
+        load.stop.store(true, Ordering::Relaxed);
+    });
+    // The connection was closed between two answers, not in the middle of one.
+    assert_eq!(load.failed.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn one_flipped_bit_on_the_disk_is_found_quarantined_and_fetched_again() {
     let mut fleet = Fleet::start(1);
     fleet.deploy_example("hello-http", &everywhere("/*"));
@@ -174,6 +191,34 @@ struct Load {
 }
 
 impl Load {
+    /// On one connection, until it is closed; an answer that breaks off is a failure.
+    fn run_kept_alive(&self, address: SocketAddr) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut bytes = [0; 4096];
+        while !self.stop.load(Ordering::Relaxed) {
+            if stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").is_err() {
+                return;
+            }
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"0\r\n\r\n") {
+                match stream.read(&mut bytes) {
+                    Ok(read) if read > 0 => answer.extend(&bytes[..read]),
+                    // Closed before the first byte of an answer: it never took the request.
+                    _ if answer.is_empty() => return,
+                    _ => {
+                        self.failed.fetch_add(1, Ordering::Relaxed);
+                        return;
+                    }
+                }
+            }
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            if answer.windows(17).any(|part| part.eq_ignore_ascii_case(b"connection: close")) {
+                return;
+            }
+        }
+    }
+
     fn run(&self, address: SocketAddr) {
         while !self.stop.load(Ordering::Relaxed) {
             let good = http::try_send(address, "GET", "/", b"").is_ok_and(|a| a.status == 200);

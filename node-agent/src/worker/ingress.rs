@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use littoral_platform::tasks::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -50,6 +51,7 @@ type IngressBody = http_body_util::Either<AnswerBody, AnswerText>;
 pub(crate) async fn serve(listener: TcpListener, worker: Arc<Worker>, tasks: Tasks) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let stop = tasks.child();
+    let graceful = GracefulShutdown::new();
     loop {
         let Ok(place) = Arc::clone(&connections).acquire_owned().await else { return };
         let stream = tokio::select! {
@@ -58,14 +60,18 @@ pub(crate) async fn serve(listener: TcpListener, worker: Arc<Worker>, tasks: Tas
         };
         match stream {
             Ok((stream, _)) => {
-                let worker = Arc::clone(&worker);
+                let (worker, watcher) = (Arc::clone(&worker), graceful.watcher());
                 tasks.spawn("connection", async move {
-                    connection(stream, worker).await;
+                    connection(stream, worker, watcher).await;
                     drop(place);
                 });
             }
-            // The agent has closed the port, which is the same socket, because it is stopping.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return stop.cancelled().await,
+            // The agent has closed the port, which is the same socket, because it is stopping: what was asked is
+            // answered, and kept connections are given up after that.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                graceful.shutdown().await;
+                return stop.cancelled().await;
+            }
             Err(error) => {
                 tracing::warn!("could not accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -74,7 +80,7 @@ pub(crate) async fn serve(listener: TcpListener, worker: Arc<Worker>, tasks: Tas
     }
 }
 
-async fn connection(stream: TcpStream, worker: Arc<Worker>) {
+async fn connection(stream: TcpStream, worker: Arc<Worker>, watcher: Watcher) {
     // Answers are written whole; waiting for more to send only delays them. Not being able to say so changes no more.
     let _ = stream.set_nodelay(true);
     // A client that takes nothing holds its answer in memory: it is given up like one that does not acknowledge.
@@ -86,8 +92,8 @@ async fn connection(stream: TcpStream, worker: Arc<Worker>) {
     });
     let io = TokioIo::new(stream);
     let served = match protocol {
-        Protocol::Http1 => http1().serve_connection(io, service).await,
-        Protocol::Http2 => http2().serve_connection(io, service).await,
+        Protocol::Http1 => watcher.watch(http1().serve_connection(io, service)).await,
+        Protocol::Http2 => watcher.watch(http2().serve_connection(io, service)).await,
     };
     if let Err(error) = served {
         tracing::debug!("a connection ended early: {error}");
