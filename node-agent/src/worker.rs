@@ -112,7 +112,8 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
         };
         serve(control, control_state, &tasks).await
     });
-    runtime.shutdown_timeout(FAREWELL);
+    // Only what blocks is left, and nobody waits for it.
+    runtime.shutdown_background();
     served
 }
 
@@ -156,7 +157,11 @@ async fn serve(control: UnixStream, state: Control, tasks: &Tasks) -> anyhow::Re
         // A lost ingress must not wait for the agent to close the socket.
         () = tasks.cancelled() => {}
     }
-    match tasks.cause() {
+    let cause = tasks.cause().map(str::to_owned);
+    if let Err(unfinished) = tasks.shutdown(FAREWELL).await {
+        tracing::debug!("requests are cut off: {unfinished}");
+    }
+    match cause {
         Some(cause) => anyhow::bail!("the worker stopped: {cause}"),
         None => Ok(()),
     }
