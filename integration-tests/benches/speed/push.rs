@@ -91,7 +91,7 @@ fn compiled(fleet: &Fleet, name: &str, since: Timestamp) -> Result<(f64, f64)> {
 fn settle(fleet: &Fleet, name: &str) -> Result<()> {
     wait_until("the end of the rollout", || {
         let function = fleet.json(["function", "describe", name])?;
-        Ok(function["function"]["rollout"] == Value::from("Succeeded"))
+        Ok(function["function"]["rollout"] == "Succeeded")
     })?;
     std::thread::sleep(Duration::from_secs(1));
     Ok(())
