@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use littoral_model::time::Timestamp;
 use littoral_platform::clock;
-use serde_json::Value;
 
 use crate::Bench;
 use crate::fleet::{Fleet, manifest, trigger};
