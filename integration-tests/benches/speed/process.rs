@@ -1,7 +1,6 @@
 //! Programs that run while something is measured, and what they use.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// Everything that is waited for comes within this.
 const DEADLINE: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Of a log that explains a failure.
+/// Of what a program said before it failed, in characters.
 const LOG_TAIL: usize = 4000;
 
 /// A program that runs until it is dropped.
@@ -47,13 +46,8 @@ impl Program {
     }
 
     fn log_tail(&self) -> String {
-        let mut text = String::new();
-        if let Ok(mut file) = File::open(&self.log) {
-            // A log that cannot be read explains nothing.
-            let _ = file.read_to_string(&mut text);
-        }
-        let skipped = text.chars().count().saturating_sub(LOG_TAIL);
-        text.chars().skip(skipped).collect()
+        // A log that cannot be read explains nothing.
+        tail(&std::fs::read_to_string(&self.log).unwrap_or_default())
     }
 }
 
@@ -65,13 +59,18 @@ impl Drop for Program {
     }
 }
 
+fn tail(text: &str) -> String {
+    let skipped = text.chars().count().saturating_sub(LOG_TAIL);
+    text.chars().skip(skipped).collect()
+}
+
 /// Runs a command that ends by itself; what it printed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = command.get_program().to_string_lossy().into_owned();
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("`{shown}` does not start"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{shown}` failed: {}", said.trim());
+    ensure!(output.status.success(), "`{shown}` failed: {}", tail(said.trim()));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
