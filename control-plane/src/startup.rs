@@ -41,6 +41,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 /// For loops to finish what they are at.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// A rebuild replays at most this much of the journal, beside what its size allows.
+const SNAPSHOTS: Duration = Duration::from_secs(3600);
 /// As often as metrics are scraped, about.
 const FLEET_METRICS: Duration = Duration::from_secs(5);
 
@@ -184,7 +186,7 @@ impl ControlPlane {
             tasks,
             serving,
         });
-        start_tasks(&shared, compiler);
+        start_tasks(&shared, compiler, store.clone());
         let services = services::assemble(&shared)?;
         let health = services.health.clone();
         serve_grpc(&shared, listener, services);
@@ -232,7 +234,7 @@ impl ControlPlane {
 }
 
 /// The loops. Each is critical: a control plane without one of them looks well and is not.
-fn start_tasks(shared: &Arc<Shared>, compiler: Compiler) {
+fn start_tasks(shared: &Arc<Shared>, compiler: Compiler, store: OpenStore) {
     let tasks = &shared.tasks;
     let stop = tasks.child();
     tasks.critical("compiler", async move {
@@ -241,6 +243,7 @@ fn start_tasks(shared: &Arc<Shared>, compiler: Compiler) {
     tasks.critical("pki", shared.pki.clone().upkeep(tasks.clone()));
     tasks.critical("revocations", shared.sessions.clone().end_revoked(shared.pki.revoked(), tasks.clone()));
     tasks.critical("fleet metrics", fleet_metrics(shared.clone()));
+    tasks.critical("snapshots", store.snapshots(tasks.clone()));
     tasks.critical("audit", shared.audit.clone().prune(tasks.clone()));
 }
 
@@ -298,6 +301,21 @@ enum OpenStore {
 }
 
 impl OpenStore {
+    /// Takes a snapshot each hour: what everything can be rebuilt from when sled's files are damaged.
+    async fn snapshots(self, tasks: Tasks) {
+        let Self::Sled(store) = self else { return tasks.cancelled().await };
+        // The first tick is at once, and there is nothing new since the start.
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + SNAPSHOTS, SNAPSHOTS);
+        while tasks.child().run_until_cancelled(tick.tick()).await.is_some() {
+            match store.snapshot().await {
+                Ok(info) => {
+                    tracing::info!(path = %info.path.display(), revision = %info.revision, "took a snapshot")
+                }
+                Err(error) => tracing::error!("no snapshot was taken; the next try is in an hour: {error}"),
+            }
+        }
+    }
+
     async fn open(config: &Config) -> Result<Self, RunError> {
         match config.store {
             StoreKind::Memory => Ok(Self::Memory(Arc::default())),

@@ -138,7 +138,7 @@ impl worker_server::Worker for Control {
 impl Worker {
     /// Verifies, maps and links one revision; what is loaded already stays as it is.
     pub(crate) async fn load(self: Arc<Self>, request: LoadRequest) -> Result<(), LoadError> {
-        if self.loaded.contains(&request.spec_digest) {
+        if self.loaded.contains(&request.spec_digest, request.revision) {
             return Ok(());
         }
         let gone = |_| LoadError::Host("the worker is stopping".into());

@@ -62,11 +62,13 @@ impl Loaded {
         Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn contains(&self, revision: &str) -> bool {
-        self.functions().contains_key(revision)
+    /// Whether this spec is loaded as this revision: an older spec that is applied again comes back under a new number.
+    pub(crate) fn contains(&self, spec_digest: &str, revision: u64) -> bool {
+        self.functions().get(spec_digest).is_some_and(|function| function.spec().revision == revision)
     }
 
-    /// Keeps the one that was there first when two were loaded at once.
+    /// Takes the place of an earlier revision with the same spec, also in the routes. Of two that are loaded at once the
+    /// first is kept.
     pub(crate) fn insert(&self, function: Function) -> Result<(), LoadError> {
         let mut functions = self.functions();
         if functions.len() >= MAX_LOADED {
@@ -74,7 +76,14 @@ impl Loaded {
                 "{MAX_LOADED} revisions are loaded and no more are accepted"
             )));
         }
-        functions.entry(function.spec().digest.clone()).or_insert_with(|| Arc::new(function));
+        let (digest, revision) = (function.spec().digest.clone(), function.spec().revision);
+        if functions.get(&digest).is_some_and(|there| there.spec().revision == revision) {
+            return Ok(());
+        }
+        functions.insert(digest, Arc::new(function));
+        drop(functions);
+        // What was wanted is loaded still.
+        let _ = self.route(self.routes().wanted.clone());
         Ok(())
     }
 

@@ -85,6 +85,16 @@ async fn loading_twice_is_loading_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_spec_that_comes_back_is_counted_under_its_new_revision() {
+    let mut sample = Sample::hello();
+    let fixture = Fixture::running(&sample).await;
+    sample.revision = 3;
+    assert_eq!(fixture.load(&sample).await.failure(), LoadFailure::Unspecified);
+    assert_eq!(fixture.get("/").await.status, StatusCode::OK);
+    assert_eq!(fixture.drained().await, [(3, "http".into(), Outcome::Ok, 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unloading_waits_for_requests_and_then_nothing_answers() {
     let sample = revision(1, LOOP).limited(|l| l.timeout_ms = 300);
     let fixture = Fixture::running(&sample).await;
