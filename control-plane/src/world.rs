@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use littoral_model::target::Target;
+use littoral_model::time::Timestamp;
+use littoral_platform::clock;
 use littoral_platform::tasks::Tasks;
 use tokio::sync::watch;
 
@@ -37,7 +39,8 @@ pub async fn start(
     engines: BTreeMap<Target, String>,
     tasks: &Tasks,
 ) -> Result<WorldHandle, RecordError> {
-    let mut builder = Builder { store, observations, cache: RecordCache::default(), engines };
+    let mut builder =
+        Builder { store, observations, cache: RecordCache::default(), engines, started: clock::now() };
     // Subscribed before the first look, so that no change falls between the two.
     let revisions = builder.store.watch();
     let reports = builder.observations.changed();
@@ -53,12 +56,13 @@ struct Builder {
     observations: Observations,
     cache: RecordCache,
     engines: BTreeMap<Target, String>,
+    started: Timestamp,
 }
 
 impl Builder {
     async fn build(&mut self) -> Result<World, RecordError> {
         self.cache.refresh(&*self.store).await?;
-        Ok(self.cache.world(self.observations.all(), self.engines.clone()))
+        Ok(self.cache.world(self.observations.all(), self.engines.clone(), self.started))
     }
 
     async fn run(

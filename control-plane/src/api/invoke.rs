@@ -226,7 +226,13 @@ async fn feed(
 
 /// The node's answer to the caller. A stream that ends before its last message is an error of its own.
 async fn relay(mut up: mpsc::Receiver<Answer>, answers: mpsc::Sender<Answer>) {
-    while let Some(answer) = up.recv().await {
+    loop {
+        let answer = tokio::select! {
+            // The caller has gone away: ending here ends the invocation on the node too.
+            () = answers.closed() => return,
+            answer = up.recv() => answer,
+        };
+        let Some(answer) = answer else { break };
         let last = match &answer {
             Ok(response) => matches!(response.part, Some(invoke_response::Part::Finished(_))),
             Err(_) => true,

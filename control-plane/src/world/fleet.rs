@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use littoral_model::generation::{ClusterEpoch, FunctionRevision};
 use littoral_model::id::{FunctionName, NodeId};
@@ -23,6 +24,8 @@ use crate::records::Stored;
 /// Cheap to clone in part: every row is shared.
 #[derive(Clone, Debug, Default)]
 pub struct World {
+    /// When this control plane began to listen: nobody is Lost before it has had time to report.
+    pub started: Timestamp,
     /// Of the store, when the records were read.
     pub revision: crate::store::Revision,
     pub cluster_epoch: u64,
@@ -78,16 +81,20 @@ impl World {
         if node.revoked {
             return v1::Availability::Revoked;
         }
-        let Some(observed) = self.observed(&node.id) else {
-            let heard_before = node.capacity.is_some();
-            return if heard_before { v1::Availability::Unreachable } else { v1::Availability::NeverSeen };
-        };
-        match observed.availability(now) {
+        if node.capacity.is_none() {
+            return v1::Availability::NeverSeen;
+        }
+        match self.heard_of(&node.id, now) {
             Availability::Ready => v1::Availability::Ready,
             Availability::WarmingUp => v1::Availability::WarmingUp,
             Availability::Unreachable => v1::Availability::Unreachable,
             Availability::Lost => v1::Availability::Lost,
         }
+    }
+
+    fn heard_of(&self, node_id: &str, now: Timestamp) -> Availability {
+        let silent = || ObservedNode::new(self.started, Duration::ZERO).availability(now);
+        self.observed(node_id).map_or_else(silent, |observed| observed.availability(now))
     }
 
     /// What the planner decides on. A record that makes no sense is left out and named in `errors`: one bad record must
@@ -127,7 +134,6 @@ impl World {
     /// `None` until it has said once what it is.
     fn read_node(&self, record: &NodeRecord, now: Timestamp) -> Option<Node> {
         let capacity = record.capacity.as_ref()?;
-        let availability = self.observed(&record.id).map(|o| o.availability(now));
         Some(Node {
             id: record.id.parse().ok()?,
             name: record.name.parse().ok()?,
@@ -137,7 +143,7 @@ impl World {
             cores: capacity.cores,
             memory: Bytes(capacity.memory_bytes),
             memory_budget: Bytes(capacity.memory_budget_bytes),
-            availability: availability.unwrap_or(Availability::Unreachable),
+            availability: self.heard_of(&record.id, now),
         })
     }
 

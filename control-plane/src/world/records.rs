@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use littoral_model::id::NodeId;
 use littoral_model::target::Target;
+use littoral_model::time::Timestamp;
 use littoral_proto::store::{AssignmentRecord, ClusterRecord, FunctionRecord, NodeRecord};
 use littoral_proto::v1::{Artifact, CompileFailure};
 
@@ -50,8 +51,10 @@ impl RecordCache {
         &self,
         observed: BTreeMap<NodeId, Arc<ObservedNode>>,
         engines: BTreeMap<Target, String>,
+        started: Timestamp,
     ) -> World {
         World {
+            started,
             revision: self.revision,
             cluster_epoch: self.cluster.values().next().map_or(0, |row| row.value.epoch),
             functions: self

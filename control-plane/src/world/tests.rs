@@ -76,6 +76,20 @@ async fn a_revoked_node_is_known_and_gets_no_work() {
 }
 
 #[tokio::test]
+async fn a_node_that_stays_silent_after_a_restart_is_lost_in_the_end() {
+    let (store, tasks) = (Arc::new(MemoryStore::new()), Tasks::new());
+    store.commit(Txn::new().create(&node("n1"))).await.unwrap();
+    let world = started(&store, &Observations::default(), &tasks).await.world.borrow().clone();
+    let at = |minutes: u64| {
+        let now = world.started.plus(Duration::from_secs(minutes * 60));
+        world.snapshot(now, &mut Vec::new()).nodes["n1"].availability
+    };
+    assert_eq!(at(1), littoral_model::node::Availability::Unreachable);
+    assert_eq!(at(16), littoral_model::node::Availability::Lost);
+    tasks.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_name_is_that_of_the_node_that_was_not_revoked() {
     let (store, tasks) = (Arc::new(MemoryStore::new()), Tasks::new());
     let old = NodeRecord { revoked: true, name: "shop".into(), ..node("n1") };
