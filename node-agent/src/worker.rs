@@ -84,6 +84,8 @@ impl Worker {
 /// # Errors
 /// When a descriptor is missing or of another kind, or the process has no threads to run on.
 pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
+    // Inherited from the agent, which saves memory. Requests are a few per cent cheaper on huge pages; without them it works too.
+    let _ = rustix::thread::disable_transparent_huge_pages(false);
     let (control, listener) = inherited()?;
     let resident = Resident::open();
     // All of these look at files that the confinement closes.

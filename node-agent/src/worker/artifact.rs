@@ -23,8 +23,9 @@ use crate::envelope;
 pub const ARTIFACT_TYPE: &str = "application/vnd.littoral.artifact.v1+protobuf";
 /// The largest modules there are compile to about 200 MiB.
 const MAX_ARTIFACT: u64 = 1 << 30;
-/// Large enough that hashing is bound by the processor.
-const READ_BUFFER: usize = 128 << 10;
+/// Large enough that hashing is bound by the processor, and small enough that the allocator has it at hand: fresh pages
+/// for a larger one took as long as hashing a small artifact.
+const READ_BUFFER: usize = 32 << 10;
 
 /// Why a revision could not be loaded.
 #[derive(Debug, thiserror::Error)]

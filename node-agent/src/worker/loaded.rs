@@ -80,10 +80,12 @@ impl Loaded {
         if functions.get(&digest).is_some_and(|there| there.spec().revision == revision) {
             return Ok(());
         }
-        functions.insert(digest, Arc::new(function));
+        let earlier = functions.insert(digest, Arc::new(function));
         drop(functions);
-        // What was wanted is loaded still.
-        let _ = self.route(self.routes().wanted.clone());
+        if earlier.is_some() {
+            // What was wanted is loaded still.
+            let _ = self.route(self.routes().wanted.clone());
+        }
         Ok(())
     }
 
