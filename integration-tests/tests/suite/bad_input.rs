@@ -2,8 +2,8 @@
 
 use std::fs::File;
 
-use crate::fleet::{EVERY, Fleet, Ports, example, littorald};
-use crate::process::{Done, free_port};
+use harness::fleet::{EVERY, Fleet, Ports, example, littorald};
+use harness::process::{Done, free_port};
 
 fn push(fleet: &Fleet, file: &str, name: &str) -> Done {
     fleet.cli(["module", "push", file, "--name", name, "--version", "1"])

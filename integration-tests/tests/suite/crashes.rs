@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::fleet::{Fleet, everywhere, example};
-use crate::http;
-use crate::process::{send, wait_for};
+use harness::fleet::{Fleet, everywhere, example};
+use harness::http;
+use harness::process::{send, wait_for};
 
 #[test]
 fn a_node_boots_and_serves_with_no_control_plane_in_reach() {

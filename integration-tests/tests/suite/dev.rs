@@ -5,9 +5,9 @@ use std::path::Path;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::fleet::littoral;
-use crate::http;
-use crate::process::{Program, children_of, wait_for};
+use harness::fleet::littoral;
+use harness::http;
+use harness::process::{Program, children_of, wait_for};
 
 fn start(dir: &Path) -> Program {
     let mut command = littoral(&dir.join("cli"));

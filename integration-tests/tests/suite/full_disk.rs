@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::fleet::{Fleet, example};
+use harness::fleet::{Fleet, example};
 
 /// A file system of its own, unmounted at the end.
 struct Disk(PathBuf);

@@ -1,7 +1,7 @@
 //! Every kind of guest, on a fleet.
 
-use crate::fleet::{EVERY, Fleet, everywhere};
-use crate::http;
+use harness::fleet::{EVERY, Fleet, everywhere};
+use harness::http;
 
 #[test]
 fn a_command_in_c_reads_stdin_and_has_an_exit_code() {

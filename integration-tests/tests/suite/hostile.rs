@@ -1,8 +1,8 @@
 //! Guests that want too much: each ends alone, is told apart, and the node goes on.
 
-use crate::fleet::{EVERY, Fleet, everywhere};
-use crate::http;
-use crate::process::wait_for;
+use harness::fleet::{EVERY, Fleet, everywhere};
+use harness::http;
+use harness::process::wait_for;
 
 const HOSTILE: &str = r#"(module
     (memory (export "memory") 1)

@@ -1,8 +1,8 @@
 //! Who may join, who may come back, and who may not.
 
-use crate::fleet::{Fleet, everywhere};
-use crate::http;
-use crate::process::wait_for;
+use harness::fleet::{Fleet, everywhere};
+use harness::http;
+use harness::process::wait_for;
 
 #[test]
 fn a_token_works_once() {

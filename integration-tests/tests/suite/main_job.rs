@@ -1,8 +1,8 @@
 //! Push, compile, sign, assign, serve, report.
 
-use crate::fleet::{Fleet, everywhere, example};
-use crate::http;
-use crate::process::wait_for;
+use harness::fleet::{Fleet, everywhere, example};
+use harness::http;
+use harness::process::wait_for;
 
 #[test]
 fn a_module_is_pushed_once_and_answers_on_every_node() {

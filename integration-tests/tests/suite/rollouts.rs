@@ -1,8 +1,8 @@
 //! A new revision goes out in batches and no further than two nodes that cannot load it.
 
-use crate::fleet::{EVERY, Fleet, everywhere, example};
-use crate::http;
-use crate::process::wait_for;
+use harness::fleet::{EVERY, Fleet, everywhere, example};
+use harness::http;
+use harness::process::wait_for;
 
 #[test]
 fn an_update_reaches_every_node_without_a_failed_request() {

@@ -146,3 +146,11 @@ pub fn free_port() -> u16 {
     }
     panic!("no port from 20000 to 29999 is free");
 }
+
+/// A program of this package, which cargo builds before it starts a suite: beside the suite's own folder.
+pub fn program(name: &str) -> PathBuf {
+    let suite = std::env::current_exe().unwrap();
+    let program = suite.parent().and_then(Path::parent).unwrap().join(name);
+    assert!(program.exists(), "{} is not there: start the suite with cargo test", program.display());
+    program
+}

@@ -10,11 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
-use crate::process::{Done, Program, children_of, free_port, wait_for};
-
-const LITTORALD: &str = env!("CARGO_BIN_EXE_it-littorald");
-const AGENT: &str = env!("CARGO_BIN_EXE_it-agent");
-const LITTORAL: &str = env!("CARGO_BIN_EXE_it-littoral");
+use crate::process::{Done, Program, children_of, free_port, program, wait_for};
 
 pub struct Fleet {
     pub littorald: Program,
@@ -111,7 +107,7 @@ impl Fleet {
 
     pub fn join(&self, name: &str, token: &str) -> Done {
         let file = self.write(&format!("{name}.token"), token);
-        let mut command = clean(AGENT);
+        let mut command = clean(&program("it-agent"));
         command.args([
             "join",
             "--server",
@@ -173,7 +169,7 @@ impl Agent {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let http = http.unwrap_or_else(|| loopback(free_port()));
         let admin = loopback(free_port());
-        let mut command = clean(AGENT);
+        let mut command = clean(&program("it-agent"));
         command
             .args(["run", "--http", &http.to_string(), "--admin", &admin.to_string(), "--data-dir"])
             .arg(&dir);
@@ -218,7 +214,7 @@ fn start_littorald(root: &Path, ports: Ports) -> Program {
 
 /// A control plane on this folder and these ports.
 pub fn littorald(data_dir: &Path, ports: Ports) -> Command {
-    let mut command = clean(LITTORALD);
+    let mut command = clean(&program("it-littorald"));
     command.args([
         "--listen",
         &format!("127.0.0.1:{}", ports.grpc),
@@ -231,13 +227,13 @@ pub fn littorald(data_dir: &Path, ports: Ports) -> Command {
 
 /// The operator's command with its configuration in this folder.
 pub fn littoral(config_dir: &Path) -> Command {
-    let mut command = clean(LITTORAL);
+    let mut command = clean(&program("it-littoral"));
     command.env("LITTORAL_CONFIG", config_dir.join("config.toml")).env("NO_COLOR", "1");
     command
 }
 
 /// A program without this shell's own Littoral settings.
-fn clean(program: &str) -> Command {
+fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("LITTORAL_")) {
         command.env_remove(key);

@@ -1,0 +1,7 @@
+//! What the suites share: fleets of real processes, and how they are talked to.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic and look at the clock")]
+
+pub mod fleet;
+pub mod http;
+pub mod process;
