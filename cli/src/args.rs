@@ -57,6 +57,9 @@ pub(crate) struct Global {
     /// Context to use instead of the current one
     #[arg(long, value_name = "NAME", global = true, env = "LITTORAL_CONTEXT", hide_env_values = true)]
     context: Option<String>,
+    /// Credential file that littorald or `littoral user create` wrote, instead of any context
+    #[arg(long, value_name = "FILE", global = true, env = "LITTORAL_CREDENTIAL", hide_env_values = true)]
+    credential: Option<PathBuf>,
     /// Address of the control plane, instead of the context's: https://HOST:PORT
     #[arg(long, value_name = "URL", global = true, env = "LITTORAL_SERVER", hide_env_values = true)]
     server: Option<String>,
@@ -79,8 +82,13 @@ impl Global {
     /// An empty variable of the environment is one that is not set.
     pub(crate) fn target(&self) -> Target {
         let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-        let config = self.config.clone().filter(|path| !path.as_os_str().is_empty());
-        Target { context: set(&self.context), server: set(&self.server), config }
+        let file = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        Target {
+            context: set(&self.context),
+            credential: file(&self.credential),
+            server: set(&self.server),
+            config: file(&self.config),
+        }
     }
 }
 
@@ -160,6 +168,7 @@ mod tests {
             "nodes ls -o wide -l zone=a -l site=b",
             "node revoke n --reason stolen -y",
             "token create --ttl 10m --uses 2 --label zone=a --label site=b",
+            "token create --out /run/tokens/shop-1 --credential operator.toml",
             "token revoke t -y",
             "user create ada --role deployer",
             "context add a --from f.toml",

@@ -17,7 +17,7 @@ use tonic::Request;
 use tonic::transport::Channel;
 
 use crate::errors::{Failure, Result};
-use config::{Config, Context};
+use config::{Config, Context, Credential};
 
 /// Everything but streams is answered from memory or one commit: half a minute is a control plane in trouble.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,6 +26,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Target {
     pub(crate) context: Option<String>,
+    /// A credential file, instead of a context.
+    pub(crate) credential: Option<PathBuf>,
     /// Instead of the context's own; its credential is used.
     pub(crate) server: Option<String>,
     /// The file of contexts, instead of the usual one.
@@ -49,15 +51,22 @@ impl Target {
         self.config.clone().map_or_else(|| config::default_path(config::variable), Ok)
     }
 
-    /// Connects to the chosen context's control plane.
+    /// Connects to the control plane of the chosen context or credential.
     ///
     /// # Errors
-    /// When no context is chosen, its credential cannot be used, or nobody to be trusted answers.
+    /// When none is chosen, its credential cannot be used, or nobody to be trusted answers.
     pub(crate) async fn connect(&self) -> Result<Connection> {
+        if let Some(file) = &self.credential {
+            let credential = Credential::load(file)?;
+            return self.open(&credential.name.clone(), &credential.into()).await;
+        }
         let config = Config::load(&self.config_path()?)?;
         let (name, context) = config.context(self.context.as_deref())?;
-        let server = self.server.clone().unwrap_or_else(|| context.server.clone());
-        Connection::open(name, &server, context).await
+        self.open(name, context).await
+    }
+
+    async fn open(&self, name: &str, context: &Context) -> Result<Connection> {
+        Connection::open(name, self.server.as_deref().unwrap_or(&context.server), context).await
     }
 }
 

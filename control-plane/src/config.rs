@@ -18,6 +18,8 @@ pub use self::flags::Flags;
 pub struct Config {
     /// Store, blobs, keys and the operator's credential. Created with mode 0700.
     pub data_dir: PathBuf,
+    /// Written at the first start, and never read. Elsewhere than in `data_dir` for operators who must not see the keys.
+    pub operator_credential: PathBuf,
     /// gRPC over mutual TLS.
     pub listen: SocketAddr,
     /// Plain HTTP: metrics and health. Loopback by default, since it asks nobody who they are.
@@ -91,6 +93,8 @@ pub enum ConfigError {
 }
 
 const DEFAULT_DATA_DIR: &str = "/var/lib/littorald";
+/// Where the first operator's credential is written, in the data directory.
+const OPERATOR_FILE: &str = "operator.toml";
 const DEFAULT_CLUSTER: &str = "littoral";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -101,6 +105,7 @@ impl Config {
     /// Never: the default cluster name is a name.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
+            operator_credential: data_dir.join(OPERATOR_FILE),
             data_dir,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7443)),
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 7480)),

@@ -29,7 +29,7 @@ use crate::principal::Principal;
 use crate::records::{self, RecordError, Stored, TxnRecords, key};
 use crate::store::{Store, StoreError, Txn};
 
-pub use self::setup::{OPERATOR_FILE, PkiError};
+pub use self::setup::PkiError;
 
 /// Longer reasons are stories; they go into a record.
 const MAX_REASON: usize = 1024;

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use littoral_platform::error::Chain;
 use littoral_platform::tasks::Tasks;
-use littoral_platform::{signal, telemetry};
+use littoral_platform::{probe, signal, telemetry};
 
 use crate::compiler::compile_child_main;
 use crate::config::{Config, ConfigError, Flags};
@@ -21,6 +21,14 @@ use crate::startup::{ControlPlane, RunError};
 struct Cli {
     #[command(flatten)]
     flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask the control plane that runs here with these flags whether it is ready
+    Health,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +43,8 @@ enum ProgramError {
     Signals(#[source] io::Error),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Health(#[from] probe::ProbeError),
 }
 
 /// Runs `littorald` with these arguments, the first being the program's name. `commands` are what it starts as children; a
@@ -53,13 +63,22 @@ pub fn run_cli(args: impl IntoIterator<Item = OsString>, commands: impl Into<Chi
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    match start(cli.flags, commands.into()) {
+    let done = match cli.command {
+        Some(Command::Health) => health(cli.flags),
+        None => start(cli.flags, commands.into()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {}", Chain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn health(flags: Flags) -> Result<(), ProgramError> {
+    let (config, _) = Config::load(flags)?;
+    Ok(probe::ready(config.http)?)
 }
 
 fn start(flags: Flags, commands: ChildCommands) -> Result<(), ProgramError> {

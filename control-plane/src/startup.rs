@@ -139,7 +139,7 @@ impl ControlPlane {
         let listener = TlsListener::bind(config.listen, pki.listener()).await?;
         let http = bind(config.http).await?;
         let ready = Ready::of(&listener, &http)?;
-        let operator = pki.first_start(&config.data_dir, server_url(&config, ready.grpc)).await?;
+        let operator = pki.first_start(&config, server_url(&config, ready.grpc)).await?;
         let metrics = ControlMetrics::new(listener.failures());
         let observations = Observations::default();
         let WorldHandle { world, targets } =

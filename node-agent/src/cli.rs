@@ -13,6 +13,7 @@ use littoral_platform::channel::ServerUrl;
 use littoral_platform::error::Chain;
 use littoral_platform::files;
 use littoral_platform::join_token::{JoinToken, MAX_TOKEN_TEXT};
+use littoral_platform::probe;
 use littoral_platform::telemetry::{self, LogSettings};
 use zeroize::Zeroizing;
 
@@ -24,6 +25,7 @@ use crate::supervisor::WorkerCommand;
 use crate::{local, run, worker};
 
 mod failure;
+mod join_first;
 mod show;
 
 use failure::Failure;
@@ -50,6 +52,8 @@ enum Command {
     Run(RunArgs),
     /// Show what the agent that runs on this machine is doing
     Status(StatusArgs),
+    /// Ask the agent that runs on this machine whether it is ready to serve
+    Health(HealthArgs),
     /// Print the version
     Version,
     /// Runs guests; started by `run`
@@ -84,6 +88,12 @@ struct RunArgs {
     /// Address of the control plane, if it is no longer the one that was joined
     #[arg(long, value_name = "URL", env = "LITTORAL_SERVER")]
     server: Option<String>,
+    /// File with a join token: a node that has not joined yet joins first; or set LITTORAL_JOIN_TOKEN
+    #[arg(long, value_name = "FILE", env = "LITTORAL_JOIN_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Name of a node that joins; the control plane chooses one otherwise
+    #[arg(long, env = "LITTORAL_NAME")]
+    name: Option<String>,
     /// Where functions answer [default: 0.0.0.0:8080]
     #[arg(long, value_name = "ADDR", env = "LITTORAL_HTTP")]
     http: Option<SocketAddr>,
@@ -103,6 +113,16 @@ struct RunArgs {
     #[arg(long, value_name = "TIME", env = "LITTORAL_DRAIN_TIMEOUT", value_parser = quantity::duration)]
     drain_timeout: Option<Duration>,
     /// File with these settings, in TOML
+    #[arg(long, value_name = "FILE", env = "LITTORAL_CONFIG_FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct HealthArgs {
+    /// Where the agent's /readyz answers [default: 127.0.0.1:7481]
+    #[arg(long, value_name = "ADDR", env = "LITTORAL_ADMIN")]
+    admin: Option<SocketAddr>,
+    /// File with the agent's settings, in TOML
     #[arg(long, value_name = "FILE", env = "LITTORAL_CONFIG_FILE")]
     config: Option<PathBuf>,
 }
@@ -134,6 +154,7 @@ pub fn run_cli(args: impl IntoIterator<Item = OsString>, worker_command: WorkerC
         Command::Join(args) => run_join(args),
         Command::Run(args) => run_agent(args, worker_command),
         Command::Status(args) => run_status(args),
+        Command::Health(args) => run_health(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -173,7 +194,12 @@ fn run_agent(args: RunArgs, worker_command: WorkerCommand) -> Result<(), Failure
         drain_timeout: args.drain_timeout,
     };
     let settings = RunSettings::load(overrides, args.config.as_deref())?;
-    Ok(block_on(run::run(settings, worker_command))??)
+    block_on(async {
+        if join_first::join_first(&settings, args.name.as_deref(), args.token_file.as_deref()).await? {
+            run::run(settings, worker_command).await?;
+        }
+        Ok(())
+    })?
 }
 
 fn run_worker(args: &worker::WorkerArgs) -> Result<(), Failure> {
@@ -185,6 +211,12 @@ fn run_status(args: StatusArgs) -> Result<(), Failure> {
     let data = DataDir::at(args.data_dir.unwrap_or_else(default_data_dir));
     let status = block_on(local::ask(&data))??;
     print(&if args.json { show::json(&status) } else { show::text(&status) })
+}
+
+fn run_health(args: HealthArgs) -> Result<(), Failure> {
+    let overrides = Overrides { admin: args.admin, ..Overrides::default() };
+    let settings = RunSettings::load(overrides, args.config.as_deref())?;
+    Ok(probe::ready(settings.admin)?)
 }
 
 /// The token from the file or standard input, or else from the environment. Never from an argument: every user of

@@ -1,4 +1,6 @@
-//! What the machine is doing, from `/proc`.
+//! What the machine is doing, from `/proc`; in a container or a limited service, what that leaves of it.
+
+mod cgroup;
 
 use std::path::Path;
 
@@ -32,8 +34,11 @@ impl CpuMeter {
     }
 }
 
-/// Bytes in use of the whole machine's memory; what could be had again at once (caches) does not count.
+/// Bytes in use of the memory that [`memory_total`] tells; what could be had again at once (caches) does not count.
 pub(crate) fn memory_used() -> u64 {
+    if let Some(group) = limited() {
+        return group.used;
+    }
     read("/proc/meminfo").and_then(|text| memory_used_of(&text)).unwrap_or(0)
 }
 
@@ -43,8 +48,17 @@ pub(crate) fn own_rss() -> u64 {
     read("/proc/self/statm").and_then(pages).unwrap_or(0).saturating_mul(PAGE)
 }
 
-/// Bytes of memory that the machine has.
+/// Bytes of memory that this process and its children may have: the machine's, or a container's.
 pub(crate) fn memory_total() -> u64 {
+    limited().map_or_else(machine_memory, |group| group.limit)
+}
+
+/// A limit above what the machine has is none: version 1 of control groups says "none" like that.
+fn limited() -> Option<cgroup::Limited> {
+    cgroup::memory(Path::new("/")).filter(|group| group.limit < machine_memory())
+}
+
+fn machine_memory() -> u64 {
     let info = rustix::system::sysinfo();
     info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
@@ -55,7 +69,11 @@ pub(crate) fn cores() -> u32 {
 }
 
 fn read(path: &str) -> Option<String> {
-    let bytes = files::read_capped(Path::new(path), MAX_PROC_FILE).ok()?;
+    read_at(Path::new(path))
+}
+
+fn read_at(path: &Path) -> Option<String> {
+    let bytes = files::read_capped(path, MAX_PROC_FILE).ok()?;
     String::from_utf8(bytes).ok()
 }
 

@@ -16,6 +16,7 @@ pub mod listener;
 pub mod metrics;
 mod pem;
 pub mod pin;
+pub mod probe;
 pub mod random;
 pub mod renewal;
 pub mod signal;

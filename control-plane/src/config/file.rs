@@ -14,6 +14,7 @@ const MAX_FILE: usize = 64 * 1024;
 #[serde(deny_unknown_fields, default)]
 struct Keys {
     data_dir: Option<PathBuf>,
+    operator_credential: Option<PathBuf>,
     listen: Option<String>,
     http: Option<String>,
     advertise: Vec<String>,
@@ -42,6 +43,7 @@ pub(super) fn read(path: &Path) -> Result<Flags, ConfigError> {
     Ok(Flags {
         config: None,
         data_dir: keys.data_dir,
+        operator_credential: keys.operator_credential,
         listen: keys.listen,
         http: keys.http,
         advertise: keys.advertise,

@@ -20,6 +20,9 @@ pub struct Flags {
     /// State, keys and the operator's credential [default: /var/lib/littorald]
     #[arg(long, env = "LITTORAL_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Where the first operator's credential is written [default: operator.toml in the data directory]
+    #[arg(long, env = "LITTORAL_OPERATOR_CREDENTIAL", value_name = "FILE")]
+    pub operator_credential: Option<PathBuf>,
     /// gRPC for agents and operators [default: 0.0.0.0:7443]
     #[arg(long, env = "LITTORAL_LISTEN", value_name = "IP:PORT")]
     pub listen: Option<String>,
@@ -76,6 +79,7 @@ impl Flags {
         Self {
             config: self.config,
             data_dir: self.data_dir.or(file.data_dir),
+            operator_credential: self.operator_credential.or(file.operator_credential),
             listen: self.listen.or(file.listen),
             http: self.http.or(file.http),
             advertise: if self.advertise.is_empty() { file.advertise } else { self.advertise },
@@ -99,6 +103,10 @@ impl Flags {
         let data_dir = self.data_dir.as_deref().unwrap_or_else(|| Path::new(DEFAULT_DATA_DIR));
         let defaults = Config::new(data_dir.to_owned());
         let config = Config {
+            operator_credential: self
+                .operator_credential
+                .clone()
+                .unwrap_or_else(|| defaults.operator_credential.clone()),
             listen: address("listen", "0.0.0.0:7443", self.listen.as_deref(), defaults.listen)?,
             http: address("http", "127.0.0.1:7480", self.http.as_deref(), defaults.http)?,
             advertise: self.advertise.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?,

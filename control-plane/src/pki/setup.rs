@@ -35,8 +35,6 @@ use crate::store::{Store, StoreError, Txn};
 /// Of the one control plane that a cluster has for now.
 const CONTROL_PLANE: &str = "cp-1";
 const OPERATOR: &str = "admin";
-/// Where the first operator's credential is written, in the data directory.
-pub const OPERATOR_FILE: &str = "operator.toml";
 /// Between two looks at the own certificate and at old tokens. Timers stand still while a machine sleeps, so no sleep
 /// is as long as a certificate.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(600);
@@ -123,7 +121,7 @@ impl Pki {
     ///
     /// # Errors
     /// When it cannot be issued, written or recorded; the next start tries again.
-    pub async fn first_start(&self, data_dir: &Path, server: String) -> Result<Option<PathBuf>, PkiError> {
+    pub async fn first_start(&self, config: &Config, server: String) -> Result<Option<PathBuf>, PkiError> {
         if records::get::<ClusterRecord>(self.store.as_ref(), key::CLUSTER).await?.is_some() {
             return Ok(None);
         }
@@ -134,9 +132,8 @@ impl Pki {
         let issued = self.issue(&key.csr_pem(), &spiffe, now, now.plus(self.lifetimes.user));
         let issued = issued.map_err(PkiError::Operator)?;
         let identity = key.into_identity(issued.chain_pem.as_bytes())?;
-        let path = data_dir.join(OPERATOR_FILE);
         // Before the record: a crash in between makes another credential, and not a cluster without an operator.
-        write_credential(&path, server, self.ca_pem(), &identity)?;
+        write_credential(&config.operator_credential, server, self.ca_pem(), &identity)?;
         let cluster =
             ClusterRecord { name: self.cluster().to_string(), epoch: 1, created_at_ms: now.as_millis() };
         let user = user_record(&name, Role::Admin, &issued.leaf.serial, now, String::new());
@@ -147,7 +144,7 @@ impl Pki {
         };
         let by = Principal::new(Caller::ControlPlane);
         self.audit.commit(Txn::new().create(&cluster).create(&user), &by, change).await?;
-        Ok(Some(path))
+        Ok(Some(config.operator_credential.clone()))
     }
 
     /// Renews the control plane's own certificate in time and deletes old tokens, until `tasks` stop.

@@ -239,7 +239,7 @@ async fn the_first_start_makes_an_operator_once_and_a_lost_ca_is_not_replaced() 
     let fixture = Fixture::new();
     let pki = fixture.pki().await;
     let url = "https://localhost:7443".to_owned();
-    let path = pki.first_start(&fixture.config.data_dir, url.clone()).await.unwrap().unwrap();
+    let path = pki.first_start(&fixture.config, url.clone()).await.unwrap().unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let credential: toml::Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(credential["server"].as_str(), Some(url.as_str()));
@@ -252,7 +252,7 @@ async fn the_first_start_makes_an_operator_once_and_a_lost_ca_is_not_replaced() 
     assert_eq!((cluster.value.name.as_str(), cluster.value.epoch), ("littoral", 1));
 
     let again = fixture.pki().await;
-    assert_eq!(again.first_start(&fixture.config.data_dir, url).await.unwrap(), None);
+    assert_eq!(again.first_start(&fixture.config, url).await.unwrap(), None);
     assert_eq!(again.ca_pem(), pki.ca_pem());
 
     std::fs::remove_file(fixture.config.data_dir.join("pki/ca.pem")).unwrap();

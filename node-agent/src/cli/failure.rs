@@ -40,6 +40,11 @@ impl Failure {
         Self { error: Box::new(Usage(text)), code: USAGE }
     }
 
+    /// Trying again may help, with nothing changed here.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.code == UNREACHABLE
+    }
+
     pub(super) fn other(error: Box<dyn Error + Send + Sync>) -> Self {
         Self { error, code: ERROR }
     }
