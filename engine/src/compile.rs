@@ -44,6 +44,9 @@ pub fn compiler_config(target: Target) -> Result<Config> {
     // Naming the target switches the inference of CPU features off, for the host's own triple too.
     config.target(cpu::triple(target.cpu))?;
     config.cranelift_opt_level(OptLevel::Speed);
+    // For debuggers and profilers alone: wasmtime unwinds by frame pointers. It is a twelfth of an artifact, and a node that
+    // loads many registers each with the C library, in time that grows with their number.
+    config.native_unwind_info(false);
     allow_cpu_features(&mut config, target.cpu);
     Ok(config)
 }

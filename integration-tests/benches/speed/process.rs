@@ -1,7 +1,5 @@
 //! Programs that run while something is measured, and what they use.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -101,30 +99,6 @@ pub(crate) fn children(pid: u32) -> Result<Vec<u32>> {
 pub(crate) fn cpu(pids: &[u32]) -> Result<Duration> {
     // utime and stime.
     pids.iter().try_fold(Duration::ZERO, |sum, pid| Ok(sum + ticks(*pid, [11, 12])?))
-}
-
-/// As [`cpu`] of one process, in nanoseconds by thread: the kernel's ticks of 10 ms are too coarse for what takes one.
-/// Threads that end take theirs along.
-pub(crate) struct ThreadTimes(HashMap<OsString, u64>);
-
-impl ThreadTimes {
-    pub(crate) fn of(pid: u32) -> Result<Self> {
-        let mut times = HashMap::new();
-        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let task = task?;
-            // It may have ended since it was listed.
-            let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else { continue };
-            let running = text.split(' ').next().context("this kernel does not count CPU time by thread")?;
-            times.insert(task.file_name(), running.parse()?);
-        }
-        Ok(Self(times))
-    }
-
-    pub(crate) fn since(&self, earlier: &Self) -> Duration {
-        let of =
-            |(thread, now): (&OsString, &u64)| now - earlier.0.get(thread).copied().unwrap_or(0).min(*now);
-        Duration::from_nanos(self.0.iter().map(of).sum())
-    }
 }
 
 /// CPU time of a process's children that have ended.

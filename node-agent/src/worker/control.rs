@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use littoral_engine::Pool;
 use littoral_model::target::MemoryClass;
 use littoral_platform::error::{ApiCode, ApiError, Chain};
 use littoral_platform::tasks::Tasks;
@@ -28,6 +30,8 @@ use super::{Worker, ingress, invoke};
 pub(crate) struct Control {
     pub(crate) cache: PathBuf,
     pub(crate) memory: MemoryClass,
+    /// `None`: as large as the memory budget allows.
+    pub(crate) pool: Option<Pool>,
     pub(crate) confinement: Confinement,
     pub(crate) resident: Resident,
     /// Until the first routes: clients wait in its queue.
@@ -47,7 +51,8 @@ impl Control {
         if request.memory_budget_bytes == 0 {
             return Err(ApiError::invalid("guests need memory: the budget is 0 bytes"));
         }
-        let runtime = Runtime::new(self.memory, request.memory_budget_bytes)
+        let pool = self.pool.unwrap_or_else(|| Pool::for_budget(request.memory_budget_bytes));
+        let runtime = Runtime::new(self.memory, pool, request.memory_budget_bytes)
             .map_err(|error| ApiError::internal(Chain(&error).to_string()))?;
         let verifier = Verifier::new(&request.compiler_keys, runtime.target())
             .map_err(|error| ApiError::invalid(Chain(&error).to_string()))?;
@@ -82,16 +87,17 @@ impl worker_server::Worker for Control {
 
     async fn load(&self, request: Request<LoadRequest>) -> Result<Response<LoadResponse>, Status> {
         let worker = Arc::clone(self.worker()?);
-        let started = Instant::now();
-        let loaded = worker.load(request.into_inner()).await;
-        let load_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(Response::new(match loaded {
-            Ok(()) => {
-                LoadResponse { failure: LoadFailure::Unspecified.into(), message: String::new(), load_us }
-            }
-            Err(error) => {
-                LoadResponse { failure: error.failure().into(), message: Chain(&error).to_string(), load_us }
-            }
+        Ok(Response::new(match worker.load(request.into_inner()).await {
+            Ok(took) => LoadResponse {
+                failure: LoadFailure::Unspecified.into(),
+                message: String::new(),
+                load_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            },
+            Err(error) => LoadResponse {
+                failure: error.failure().into(),
+                message: Chain(&error).to_string(),
+                load_us: 0,
+            },
         }))
     }
 
@@ -136,16 +142,20 @@ impl worker_server::Worker for Control {
 }
 
 impl Worker {
-    /// Verifies, maps and links one revision; what is loaded already stays as it is.
-    pub(crate) async fn load(self: Arc<Self>, request: LoadRequest) -> Result<(), LoadError> {
+    /// Verifies, maps and links one revision; what is loaded already stays as it is. How long it took, without the wait for
+    /// its turn.
+    pub(crate) async fn load(self: Arc<Self>, request: LoadRequest) -> Result<Duration, LoadError> {
         if self.loaded.contains(&request.spec_digest, request.revision) {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let gone = |_| LoadError::Host("the worker is stopping".into());
         // Hashing takes a processor: one at a time leaves the others to requests.
         let _turn = self.loads.acquire().await.map_err(gone)?;
         let worker = Arc::clone(&self);
-        let load = move || worker.load_blocking(&request);
+        let load = move || {
+            let started = Instant::now();
+            worker.load_blocking(&request).map(|()| started.elapsed())
+        };
         let done = tokio::task::spawn_blocking(load).await;
         done.map_err(|error| LoadError::Host(format!("loading it failed: {error}")))?
     }
