@@ -3,8 +3,9 @@
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 /// `LITTORAL_LOG`: levels in the notation of `tracing`, such as `info` or `info,littorald::planner=debug`.
 pub const LOG_ENV: &str = "LITTORAL_LOG";
@@ -20,7 +21,7 @@ pub enum TelemetryError {
     Filter {
         text: String,
         #[source]
-        source: tracing_subscriber::filter::ParseError,
+        source: ParseError,
     },
     #[error("`{0}` is not a log format: write text or json")]
     Format(String),
@@ -76,15 +77,18 @@ impl LogSettings {
 /// # Errors
 /// For a filter that cannot be read, and at a second call.
 pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
-    use tracing_subscriber::util::SubscriberInitExt;
-
-    let filter = EnvFilter::try_new(&settings.filter)
+    let filter: Targets = settings
+        .filter
+        .parse()
         .map_err(|source| TelemetryError::Filter { text: settings.filter.clone(), source })?;
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(colours).with_env_filter(filter);
+    // `Targets` and not `EnvFilter`: that one also matches the fields of spans, for which it brings an engine of regular
+    // expressions into every program.
+    let lines = || tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colours);
+    let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
-        LogFormat::Text => lines.compact().finish().try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+        LogFormat::Text => registry.with(lines().compact()).try_init(),
+        LogFormat::Json => registry.with(lines().json().flatten_event(true)).try_init(),
     }
     .map_err(TelemetryError::AlreadySet)
 }
