@@ -18,6 +18,7 @@ pub mod principal;
 pub mod program;
 pub mod records;
 pub mod registry;
+mod restored;
 pub mod services;
 pub mod sessions;
 pub mod shared;

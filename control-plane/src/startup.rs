@@ -29,6 +29,7 @@ use crate::metrics::ControlMetrics;
 use crate::pki::{Pki, PkiError};
 use crate::planner::Planner;
 use crate::records::{RecordError, Stored};
+use crate::restored;
 use crate::services::{self, DescriptorsError, Services};
 use crate::sessions::{self, Sessions};
 use crate::shared::{ChildCommands, Shared};
@@ -135,6 +136,7 @@ impl ControlPlane {
         let events = Events::new();
         let audit = Audit::new(store.shared(), events.clone());
         audit.restore().await?;
+        restored::note(&config.data_dir, store.shared().as_ref(), &audit).await?;
         let pki = Arc::new(Pki::open(&config, signer.trusted_keys(), store.shared(), audit.clone()).await?);
         let listener = TlsListener::bind(config.listen, pki.listener()).await?;
         let http = bind(config.http).await?;

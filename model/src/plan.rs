@@ -85,7 +85,9 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
         let mut wanted = workloads.remove(id).unwrap_or_default();
         wanted.sort();
         let current = snapshot.assignments.get(id);
-        if current.map_or(&[][..], |a| &a.workloads) == wanted.as_slice() {
+        // After a restore a node may hold a later generation of the epoch before: it takes one of the new epoch.
+        let is_of_this_epoch = current.is_none_or(|a| a.cluster_epoch == snapshot.cluster_epoch);
+        if is_of_this_epoch && current.map_or(&[][..], |a| &a.workloads) == wanted.as_slice() {
             continue;
         }
         let generation = current.map(|a| a.generation).unwrap_or_default().next();

@@ -235,3 +235,19 @@ fn a_node_of_another_release_gets_nothing_and_it_is_said_why() {
     assert_eq!(where_is(&snapshot, "hello").len(), 1);
     assert!(last.outlooks["hello"].reasons[0].contains("1 run an agent whose engine differs"));
 }
+
+#[test]
+fn after_a_restore_every_node_gets_its_assignment_again_once() {
+    let mut snapshot = fleet(3);
+    apply(&mut snapshot, revision("hello", 1, Replicas::Count(2), &[]));
+    compile_all(&mut snapshot);
+    settle(&mut snapshot, all_running);
+    let before = where_is(&snapshot, "hello");
+    snapshot.cluster_epoch = snapshot.cluster_epoch.next();
+    let again = plan(&snapshot);
+    assert_eq!(again.assignments.len(), 2, "those that have one");
+    assert!(again.assignments.values().all(|a| a.cluster_epoch == snapshot.cluster_epoch));
+    commit(&mut snapshot, &again);
+    assert_eq!(where_is(&snapshot, "hello"), before, "nothing moves");
+    assert!(plan(&snapshot).is_empty());
+}

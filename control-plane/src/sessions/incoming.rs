@@ -109,12 +109,12 @@ impl Sessions {
             }
             observed.heard.last = now;
             observed.heard.reported = true;
-            if report.observed_generation >= observed.observed_generation {
-                observed.observed_generation = report.observed_generation;
-                observed.heard.settled = report.settled;
-                if *observed.workloads != report.workloads {
-                    observed.workloads = Arc::new(report.workloads);
-                }
+            // Of one session they come in order. Lower than before is right after a restore: the ledger goes by the
+            // cluster's epoch first.
+            observed.observed_generation = report.observed_generation;
+            observed.heard.settled = report.settled;
+            if *observed.workloads != report.workloads {
+                observed.workloads = Arc::new(report.workloads);
             }
             observed.load = report.load.unwrap_or_default();
             observed.clock_skew_ms = skew(report.now_ms, now);
