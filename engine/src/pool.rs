@@ -39,6 +39,11 @@ impl Pool {
         Self { instances: MIN_INSTANCES }
     }
 
+    /// Enough to see what a larger one would cost.
+    pub(crate) fn sample() -> Self {
+        Self { instances: 2 }
+    }
+
     pub(crate) fn config(self) -> PoolingAllocationConfig {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(self.instances)

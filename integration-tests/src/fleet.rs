@@ -1,6 +1,6 @@
 //! A fleet of real processes on loopback, in a folder of its own.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,9 +28,18 @@ pub struct Ports {
 pub struct Agent {
     pub name: String,
     pub dir: PathBuf,
+    pub machine: Machine,
     pub program: Program,
     pub http: SocketAddr,
     pub admin: SocketAddr,
+}
+
+/// What runs an agent: the program, what comes before the agent's own arguments, and its environment.
+#[derive(Clone)]
+pub struct Machine {
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    pub env: Vec<(&'static str, OsString)>,
 }
 
 impl Fleet {
@@ -105,9 +114,20 @@ impl Fleet {
         self.run_agent(name);
     }
 
+    /// The same on another kind of machine.
+    pub fn add_agent_on(&mut self, name: &str, machine: Machine) {
+        let token = self.token(&[]);
+        self.join_on(&machine, name, &token).ok();
+        self.agents.push(Agent::start(name, machine, self.dir.path(), None));
+    }
+
     pub fn join(&self, name: &str, token: &str) -> Done {
+        self.join_on(&Machine::here(), name, token)
+    }
+
+    fn join_on(&self, machine: &Machine, name: &str, token: &str) -> Done {
         let file = self.write(&format!("{name}.token"), token);
-        let mut command = clean(&program("it-agent"));
+        let mut command = machine.command();
         command.args([
             "join",
             "--server",
@@ -122,7 +142,7 @@ impl Fleet {
     }
 
     pub fn run_agent(&mut self, name: &str) {
-        let agent = Agent::start(name, self.dir.path(), None);
+        let agent = Agent::start(name, Machine::here(), self.dir.path(), None);
         self.agents.push(agent);
     }
 
@@ -162,24 +182,37 @@ impl Fleet {
     }
 }
 
+impl Machine {
+    /// This one.
+    pub fn here() -> Self {
+        Self { program: program("it-agent"), args: Vec::new(), env: Vec::new() }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = clean(&self.program);
+        command.args(&self.args).envs(self.env.iter().map(|(key, value)| (key, value)));
+        command
+    }
+}
+
 impl Agent {
     /// Starts the agent of a node that has joined; `http` keeps its address over a restart.
-    pub fn start(name: &str, root: &Path, http: Option<SocketAddr>) -> Self {
+    pub fn start(name: &str, machine: Machine, root: &Path, http: Option<SocketAddr>) -> Self {
         let dir = root.join(name);
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let http = http.unwrap_or_else(|| loopback(free_port()));
         let admin = loopback(free_port());
-        let mut command = clean(&program("it-agent"));
+        let mut command = machine.command();
         command
             .args(["run", "--http", &http.to_string(), "--admin", &admin.to_string(), "--data-dir"])
             .arg(&dir);
         let program = Program::start(name, command, &root.join(format!("{name}.log")));
-        Self { name: name.to_owned(), dir, program, http, admin }
+        Self { name: name.to_owned(), dir, machine, program, http, admin }
     }
 
     pub fn restart(&mut self) {
         let root = self.dir.parent().unwrap().to_owned();
-        *self = Self::start(&self.name, &root, Some(self.http));
+        *self = Self::start(&self.name, self.machine.clone(), &root, Some(self.http));
     }
 
     pub fn worker(&self) -> i32 {

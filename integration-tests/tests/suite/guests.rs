@@ -2,6 +2,7 @@
 
 use harness::fleet::{EVERY, Fleet, everywhere};
 use harness::http;
+use harness::picture;
 
 #[test]
 fn a_command_in_c_reads_stdin_and_has_an_exit_code() {
@@ -43,48 +44,9 @@ fn an_image_is_resized() {
     let fleet = Fleet::start(1);
     let limits = "[limits]\ntimeout = \"10s\"\nmemory = \"256MiB\"\noutput = \"20MiB\"";
     fleet.deploy_example("resize", &format!("{}\n{limits}", everywhere("/resize")));
-    let resized = http::post(fleet.agents[0].http, "/resize?w=2", &png_4x4());
+    let resized = http::post(fleet.agents[0].http, "/resize?w=2", &picture::png(4, 4));
     assert_eq!(resized.status, 200, "{}", resized.text());
     assert_eq!(&resized.body[..8], b"\x89PNG\r\n\x1a\n");
     assert_eq!(&resized.body[16..24], [0, 0, 0, 2, 0, 0, 0, 2], "width and height");
     assert_eq!(http::post(fleet.agents[0].http, "/resize?w=2", b"not a picture").status, 415);
-}
-
-/// A grey square: stored, uncompressed.
-fn png_4x4() -> Vec<u8> {
-    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
-    let mut chunk = |kind: &[u8], data: &[u8]| {
-        png.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
-        let body = [kind, data].concat();
-        png.extend(&body);
-        png.extend(crc32(&body).to_be_bytes());
-    };
-    chunk(b"IHDR", &[0, 0, 0, 4, 0, 0, 0, 4, 8, 0, 0, 0, 0]);
-    let rows: Vec<u8> = (0..4).flat_map(|_| [0, 128, 128, 128, 128]).collect();
-    let length = u16::try_from(rows.len()).unwrap();
-    let mut stream = vec![0x78, 0x01, 0x01];
-    stream.extend(length.to_le_bytes());
-    stream.extend((!length).to_le_bytes());
-    stream.extend(&rows);
-    stream.extend(adler32(&rows).to_be_bytes());
-    chunk(b"IDAT", &stream);
-    chunk(b"IEND", &[]);
-    png
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(
-            crc ^ u32::from(*byte),
-            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
-        )
-    })
-}
-
-fn adler32(bytes: &[u8]) -> u32 {
-    let (a, b) = bytes.iter().fold((1u32, 0u32), |(a, b), byte| {
-        let a = (a + u32::from(*byte)) % 65521;
-        (a, (b + a) % 65521)
-    });
-    b << 16 | a
 }

@@ -119,6 +119,12 @@ mod tests {
 
     use super::*;
 
+    /// How far this machine confines: everything, unless it is told otherwise. Under qemu it is `none`, which has neither
+    /// landlock nor seccomp.
+    fn expected() -> String {
+        std::env::var("LITTORAL_TEST_CONFINEMENT").unwrap_or_else(|_| "landlock+seccomp".into())
+    }
+
     /// On a thread of its own: confinement is for ever.
     #[test]
     fn reads_the_cache_and_nothing_else_and_starts_no_program() {
@@ -130,7 +136,9 @@ mod tests {
 
         let thread = std::thread::spawn(move || {
             let level = confine(&cache);
+            assert_eq!(level.to_string(), expected(), "if it is right, set LITTORAL_TEST_CONFINEMENT to it");
             if level == Confinement::None {
+                assert_eq!(fs::read(&outside).unwrap(), b"secret", "it says that nothing is confined");
                 return;
             }
             let denied = |result: std::io::Result<()>| {

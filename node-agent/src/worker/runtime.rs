@@ -64,13 +64,17 @@ pub enum RuntimeError {
 }
 
 impl Runtime {
-    /// An engine for artifacts of `memory`. All guests together get at most `memory_budget` bytes of linear memory.
+    /// An engine for artifacts of `memory` that runs as many instances at once as `pool` has. All guests together get at
+    /// most `memory_budget` bytes of linear memory.
     ///
     /// # Errors
     /// When this host cannot have the engine.
-    pub fn new(memory: MemoryClass, memory_budget: u64) -> std::result::Result<Self, RuntimeError> {
+    pub fn new(
+        memory: MemoryClass,
+        pool: Pool,
+        memory_budget: u64,
+    ) -> std::result::Result<Self, RuntimeError> {
         let failed = |error: wasmtime::Error| RuntimeError::Engine(format!("{error:#}"));
-        let pool = Pool::for_budget(memory_budget);
         let engine = engine(memory, pool).map_err(failed)?;
         let (components, modules) = linkers(&engine).map_err(failed)?;
         let host = Host {

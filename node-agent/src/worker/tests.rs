@@ -1,7 +1,10 @@
 //! The worker as the agent sees it, in this process: its socket, its ingress, and guests in WAT.
 
+mod classes;
+mod compiler;
 mod guests;
 mod kinds;
+mod levels;
 mod outcomes;
 mod routing;
 mod verification;
@@ -13,8 +16,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
+use littoral_engine::Pool;
 use littoral_model::digest::Digest;
-use littoral_model::target::{MemoryClass, Target};
+use littoral_model::target::Target;
 use littoral_platform::statement::SigningKey;
 use littoral_proto::v1::invoke_response::Part;
 use littoral_proto::v1::{self, InvokeFinished, InvokeStart, ModuleKind, Outcome};
@@ -28,6 +32,7 @@ use prost::Message as _;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
+use self::classes::memory_class;
 use super::artifact::ARTIFACT_TYPE;
 use super::confine::Confinement;
 use super::*;
@@ -35,6 +40,8 @@ use super::*;
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
+/// As many as any test here has requests under way. An emulator takes 50 MB for each.
+const POOL: Pool = Pool { instances: 16 };
 
 /// A worker that was started, with an agent's end of its socket.
 struct Fixture {
@@ -71,13 +78,12 @@ struct Invoked {
     finished: InvokeFinished,
 }
 
-fn memory_class() -> MemoryClass {
-    static CLASS: OnceLock<MemoryClass> = OnceLock::new();
-    *CLASS.get_or_init(littoral_engine::probe_memory_class)
+fn host() -> Target {
+    littoral_engine::host_target(memory_class())
 }
 
 fn target() -> Target {
-    littoral_engine::host_target(memory_class()).compiled_as()
+    host().compiled_as()
 }
 
 impl Sample {
@@ -91,14 +97,18 @@ impl Sample {
     }
 
     fn of_wasm(kind: ModuleKind, wasm: &[u8]) -> Self {
-        let code = littoral_engine::compile(wasm, target()).unwrap();
+        Self::compiled_for(target(), kind, wasm)
+    }
+
+    fn compiled_for(target: Target, kind: ModuleKind, wasm: &[u8]) -> Self {
+        let code = compiler::compile(wasm, target);
         let source_digest = Digest::of(wasm).to_string();
         let statement = v1::ArtifactStatement {
             source_digest: source_digest.clone(),
             artifact_digest: Digest::of(&code).to_string(),
             artifact_size_bytes: code.len() as u64,
-            target: target().to_string(),
-            engine: littoral_engine::fingerprint(target()),
+            target: target.to_string(),
+            engine: littoral_engine::fingerprint(target),
             kind: kind.into(),
         };
         let limits =
@@ -158,6 +168,7 @@ impl Fixture {
         let state = Control {
             cache: cache.path().to_owned(),
             memory: memory_class(),
+            pool: Some(POOL),
             confinement: Confinement::None,
             resident: Resident::open(),
             listener: Mutex::new(Some(listener)),
@@ -175,7 +186,7 @@ impl Fixture {
             memory_budget_bytes: 512 * MIB,
         };
         let started = client.start(start).await.unwrap().into_inner();
-        assert_eq!(started.target, littoral_engine::host_target(memory_class()).to_string());
+        assert_eq!(started.target, host().to_string());
         assert_eq!(started.engine, littoral_engine::fingerprint(target()));
         Self { client, ingress, key, cache, tasks, ended }
     }

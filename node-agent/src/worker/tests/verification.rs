@@ -3,7 +3,7 @@
 use super::guests::{TRAP, http};
 use super::*;
 
-async fn refused(fixture: &Fixture, sample: &Sample, failure: LoadFailure, says: &str) {
+pub(super) async fn refused(fixture: &Fixture, sample: &Sample, failure: LoadFailure, says: &str) {
     let loaded = fixture.load(sample).await;
     assert_eq!(loaded.failure(), failure, "{}", loaded.message);
     assert!(loaded.message.contains(says), "{}", loaded.message);
@@ -50,7 +50,7 @@ async fn an_artifact_for_another_host_is_incompatible() {
     let fixture = Fixture::start().await;
     for target in ["aarch64-v8.0-wide", "x86_64-v1-narrow", "riscv64", ""] {
         let mut foreign = sample();
-        if target.parse().is_ok_and(|t| littoral_engine::host_target(memory_class()).runs(t)) {
+        if target.parse().is_ok_and(|t| host().runs(t)) {
             continue;
         }
         foreign.statement.target = target.into();
