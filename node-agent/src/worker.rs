@@ -106,6 +106,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
         let control_state = Control {
             cache: args.cache.clone(),
             memory,
+            pool: None,
             confinement,
             resident,
             listener: Mutex::new(Some(tokio_listener(listener)?)),
