@@ -22,8 +22,9 @@ const UP_QUEUE: usize = 16;
 const WELCOME_DEADLINE: Duration = Duration::from_secs(15);
 /// The queue does not move for this long: the link is dead, whatever its keepalive says.
 const SEND_DEADLINE: Duration = Duration::from_secs(20);
-/// Changes come in bursts; one report tells of all.
-const MIN_GAP: Duration = Duration::from_millis(200);
+/// Changes come in bursts; one report tells of all. Two may go within it: the first tells that an assignment is known, the
+/// second, some milliseconds later, that it runs, and the next batch of nodes waits for that one.
+const TWO_WITHIN: Duration = Duration::from_millis(200);
 /// The server's interval is kept within these, whatever it says.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(600);
 /// For the last report to arrive while the agent stops.
@@ -39,6 +40,7 @@ pub(super) struct Live {
     interval: Duration,
     next_report: Instant,
     last_report: Instant,
+    report_before: Instant,
 }
 
 impl Session {
@@ -78,7 +80,7 @@ impl Session {
             match next {
                 Next::Continue => {}
                 Next::ReportSoon => {
-                    live.next_report = live.next_report.min(live.last_report + MIN_GAP);
+                    live.next_report = live.next_report.min(live.report_before + TWO_WITHIN);
                 }
                 Next::Over(over) => return Ok(over),
             }
@@ -112,14 +114,22 @@ impl Session {
         self.metrics.session_up.set(1);
         self.set_link(LinkState::Up { epoch: welcome.session_epoch, bulk: bulk.clone() });
         let now = Instant::now();
-        Live { up, bulk, epoch: welcome.session_epoch, interval, next_report: now, last_report: now }
+        Live {
+            up,
+            bulk,
+            epoch: welcome.session_epoch,
+            interval,
+            next_report: now,
+            last_report: now,
+            report_before: now,
+        }
     }
 
     async fn send_report(&self, live: &mut Live) -> Result<(), SessionError> {
         let report = self.reporter.report(live.epoch);
         let events = report.events.clone();
         let message = SessionUp { message: Some(Up::Report(report)) };
-        live.last_report = Instant::now();
+        live.report_before = std::mem::replace(&mut live.last_report, Instant::now());
         live.next_report = live.last_report + jittered(live.interval, random::number());
         if let Ok(Ok(())) = timeout(SEND_DEADLINE, live.up.send(message)).await {
             return Ok(());
