@@ -51,7 +51,8 @@ impl Host {
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]).arg(program.as_ref());
-        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("LITTORAL_")) {
+        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("LITTORAL_"))
+        {
             command.env_remove(key);
         }
         command

@@ -109,7 +109,8 @@ impl Drop for Link {
 fn device(end: &End<'_>) -> Tun {
     end.host.move_here();
     let mtu = i32::try_from(MTU).unwrap();
-    let mut made = Tun::builder().name(end.interface).mtu(mtu).up().build().expect("a TUN device (/dev/net/tun)");
+    let mut made =
+        Tun::builder().name(end.interface).mtu(mtu).up().build().expect("a TUN device (/dev/net/tun)");
     made.remove(0)
 }
 

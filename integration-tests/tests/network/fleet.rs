@@ -54,9 +54,8 @@ impl Fleet {
         let mut command = control.command(program("it-littorald"));
         command.args(["--advertise", &CONTROL.to_string(), "--data-dir"]).arg(dir.path().join("control"));
         let littorald = Program::start("littorald", command, &dir.path().join("littorald.log"));
-        wait_for("littorald being ready", || {
-            control.enter(|| http::try_send(CONTROL_HTTP, "GET", "/readyz", b"").is_ok_and(|a| a.status == 200))
-        });
+        let ready = || http::try_send(CONTROL_HTTP, "GET", "/readyz", b"").is_ok_and(|a| a.status == 200);
+        wait_for("littorald being ready", || control.enter(ready));
         let fleet = Self { nodes: Vec::new(), _littorald: littorald, control, dir };
         let operator = fleet.path("control/operator.toml");
         fleet.cli(&["context", "add", "test", "--from", operator.to_str().unwrap()]).ok();
@@ -108,7 +107,8 @@ impl Fleet {
     /// Applies a function of this module on this path, with the rest of a manifest.
     pub fn apply(&self, name: &str, module: &Path, rest: &str, flags: &[&str]) -> Done {
         let (file, module) = (self.path(&format!("{name}.toml")), module.to_str().unwrap());
-        std::fs::write(&file, format!("[function]\nname = \"{name}\"\nmodule = \"{module}\"\n{rest}\n")).unwrap();
+        let manifest = format!("[function]\nname = \"{name}\"\nmodule = \"{module}\"\n{rest}\n");
+        std::fs::write(&file, manifest).unwrap();
         self.cli(&[&["apply", "-f", file.to_str().unwrap()], flags].concat())
     }
 

@@ -7,7 +7,6 @@ use harness::lab::{End, Link};
 
 use crate::machine::Machine;
 
-const DOCUMENT: &str = include_str!("../../../docs/operations.md");
 const NAME: &str = "docs/operations.md";
 /// As the document writes it into `LITTORAL_ADVERTISE`.
 const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -33,14 +32,18 @@ enum Place {
 
 #[test]
 fn the_document_leads_from_bare_hosts_to_a_fleet() {
-    let blocks = blocks(DOCUMENT);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(NAME);
+    let blocks = blocks(&std::fs::read_to_string(path).unwrap());
     assert!(blocks.len() >= 20, "{} blocks", blocks.len());
     let machines = [Machine::boot("control"), Machine::boot("shop-1")];
     let [control, shop] = &machines;
     let hub = End { host: &control.host, address: CONTROL, interface: "to-shop-1" };
     let _link = Link::new(&hub, &End { host: &shop.host, address: SHOP, interface: "wan" }, 1);
     for machine in &machines {
-        machine.write("/etc/hosts", format!("127.0.0.1 localhost\n{CONTROL} control.example.net\n{SHOP} shop-1\n").as_bytes());
+        machine.write(
+            "/etc/hosts",
+            format!("127.0.0.1 localhost\n{CONTROL} control.example.net\n{SHOP} shop-1\n").as_bytes(),
+        );
         for archive in archives() {
             let to = format!("/root/{}", archive.file_name().unwrap().to_str().unwrap());
             machine.write(&to, &std::fs::read(&archive).unwrap());
@@ -57,7 +60,8 @@ fn the_document_leads_from_bare_hosts_to_a_fleet() {
         let security = format!("systemd-analyze security --threshold={most} --no-pager {unit}");
         machine.run(&format!("set -e; {verify}; {security}")).ok();
         let log = machine.run(&format!("journalctl --unit {unit} --no-pager --output cat")).ok();
-        let errors: Vec<&str> = log.lines().filter(|line| line.contains(" ERROR ") && !expected(line)).collect();
+        let errors: Vec<&str> =
+            log.lines().filter(|line| line.contains(" ERROR ") && !expected(line)).collect();
         assert!(errors.is_empty(), "{unit} has logged:\n{}", errors.join("\n"));
     }
 }
@@ -90,12 +94,16 @@ fn copy(machines: &[Machine; 2], line: &str) {
 }
 
 fn machine<'a>(machines: &'a [Machine; 2], name: &str) -> &'a Machine {
-    machines.iter().find(|m| m.name() == name).unwrap_or_else(|| panic!("{NAME}: `{name}` is no host of this test"))
+    machines
+        .iter()
+        .find(|m| m.name() == name)
+        .unwrap_or_else(|| panic!("{NAME}: `{name}` is no host of this test"))
 }
 
 /// The archive for this machine, and its checksum.
 fn archives() -> [PathBuf; 2] {
-    let folder = std::env::var(PACKAGES).unwrap_or_else(|_| panic!("{PACKAGES} says where deploy/package put its archives"));
+    let folder = std::env::var(PACKAGES)
+        .unwrap_or_else(|_| panic!("{PACKAGES} says where deploy/package put its archives"));
     let arch = std::env::consts::ARCH;
     let name = format!("littoral-{}-{arch}.tar.gz", env!("CARGO_PKG_VERSION"));
     let archive = Path::new(&folder).join(&name);
@@ -124,7 +132,8 @@ fn blocks(document: &str) -> Vec<Block> {
 
 #[test]
 fn a_block_knows_its_host_and_its_line() {
-    let document = "text\n```sh host=a\none\ntwo\n```\n```sh\nunmarked\n```\n```sh copy\nscp a:/x b:/y\n```\n";
+    let document =
+        "text\n```sh host=a\none\ntwo\n```\n```sh\nunmarked\n```\n```sh copy\nscp a:/x b:/y\n```\n";
     let block = |place, line, text: &str| Block { place, line, text: text.to_owned() };
     let expected =
         [block(Place::Host("a".into()), 3, "one\ntwo\n"), block(Place::Copy, 10, "scp a:/x b:/y\n")];

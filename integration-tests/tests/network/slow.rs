@@ -32,7 +32,11 @@ fn far_and_lossy_links_carry_joins_deployments_and_calls() {
 fn an_artifact_on_a_thin_link_starves_no_heartbeat() {
     let fleet = Fleet::start(1);
     let node = &fleet.nodes[0];
-    let thin = Conditions { bits_per_second: Some(256_000), delay: Duration::from_millis(30), ..Conditions::default() };
+    let thin = Conditions {
+        bits_per_second: Some(256_000),
+        delay: Duration::from_millis(30),
+        ..Conditions::default()
+    };
     node.link.set(thin);
     let module = large_module(&fleet, 900_000);
     fleet.apply("large", &module, "[placement]\nreplicas = \"every\"", &[]).ok();
