@@ -171,10 +171,9 @@ impl ControlPlane {
             events: events.clone(),
             tasks: serving.clone(),
         });
-        let store_handle = store.shared();
         let shared = Arc::new(Shared {
             config,
-            store: store_handle,
+            store: store.shared(),
             blobs,
             pki,
             signer,
