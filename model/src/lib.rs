@@ -7,6 +7,7 @@ pub mod assignment;
 pub mod check;
 pub mod constraint;
 pub mod digest;
+pub mod evidence;
 pub mod function;
 pub mod generation;
 pub mod id;

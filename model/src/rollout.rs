@@ -2,6 +2,13 @@
 //!
 //! This is the seam for staged rollouts: [`step`] is all that the planner asks of a rollout.
 
+pub mod gate;
+pub mod policy;
+pub mod stages;
+pub mod state;
+pub mod step;
+pub mod view;
+
 use std::collections::BTreeSet;
 
 use crate::function::Replicas;
