@@ -146,19 +146,32 @@ impl Compose {
 
     /// Where a node's functions answer on this machine.
     pub fn http(&self, node: &str) -> SocketAddr {
-        let key = format!("{}_PORT", node.replace('-', "_").to_uppercase());
-        SocketAddr::from(([127, 0, 0, 1], self.variable(&key).parse().unwrap()))
+        self.published(&format!("{}_PORT", node.replace('-', "_").to_uppercase()))
+    }
+
+    /// The address that this setting of the file publishes a port on.
+    pub fn published(&self, setting: &str) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.variable(setting).parse().unwrap()))
     }
 
     fn variable(&self, key: &str) -> &str {
         &self.variables.iter().find(|(name, _)| name == key).unwrap().1
     }
 
-    /// Each of these answers this path with this, sooner or later.
-    pub fn wait_for_answer(&self, nodes: &[&str], path: &str, text: &str) {
+    /// Each of these answers `/` with this, sooner or later.
+    pub fn wait_for_answer(&self, nodes: &[&str], text: &str) {
         for node in nodes {
-            wait_for(&format!("{node} answering {path} with {text:?}"), || {
-                http::try_send(self.http(node), "GET", path, b"").is_ok_and(|a| a.text() == text)
+            wait_for(&format!("{node} answering {text:?}"), || {
+                http::try_send(self.http(node), "GET", "/", b"").is_ok_and(|a| a.text() == text)
+            });
+        }
+    }
+
+    /// Each of these answers a post to this path with this status, sooner or later.
+    pub fn wait_for_status(&self, nodes: &[&str], path: &str, status: u16) {
+        for node in nodes {
+            wait_for(&format!("{node} answering {path} with {status}"), || {
+                http::try_send(self.http(node), "POST", path, b"x").is_ok_and(|a| a.status == status)
             });
         }
     }

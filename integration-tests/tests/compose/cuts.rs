@@ -48,7 +48,7 @@ pub fn nodes(fleet: &Compose) {
     fleet.wait_for_availability("pi-1", "Unreachable");
     assert_eq!(fleet.availability("shop-2"), "Ready");
     serves_inside(fleet, "shop-1");
-    fleet.wait_for_answer(&["shop-2", "pi-1"], "/", HELLO);
+    fleet.wait_for_answer(&["shop-2", "pi-1"], HELLO);
 
     // Whoever is there gets what is new; the others do when they are back.
     apply(fleet, "news", "hello-http@1.0.1", &everywhere("/news"), &[]).ok();
@@ -57,7 +57,7 @@ pub fn nodes(fleet: &Compose) {
     heal(fleet, "shop-1");
     fleet.wait_for_ready(&NODES);
     wait_for("all running what is new", || running_on(fleet, "news").len() == NODES.len());
-    fleet.wait_for_answer(&NODES, "/news", HELLO);
+    fleet.wait_for_status(&NODES, "/news", 200);
     fleet.cli(["function", "delete", "news", "-y"]).ok();
 }
 
@@ -65,20 +65,20 @@ pub fn control_plane(fleet: &Compose) {
     // It hears the nodes and cannot answer them.
     let mute = Deaf::to(fleet, "littorald", ["OUTPUT", "-p", "tcp", "--sport", "7443", "-j", "DROP"]);
     fleet.cli(["node", "list"]).fails(6, &["littorald"]);
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
     drop(mute);
     fleet.wait_for_ready(&NODES);
 
     // It may come back under another address.
     cut(fleet, "littorald");
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
     for node in NODES {
         let status = || docker(["exec", &fleet.container(node), "/usr/bin/littoral-agent", "status"]);
         wait_for(&format!("{node} noticing"), || status().contains("disconnected"));
     }
     heal(fleet, "littorald");
     fleet.wait_for_ready(&NODES);
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
 }
 
 fn serves_inside(fleet: &Compose, node: &str) {

@@ -2,7 +2,7 @@
 
 use harness::compose::{Compose, NODES};
 use harness::fleet::{EVERY, everywhere, example};
-use harness::process::{Done, wait_for};
+use harness::process::Done;
 use harness::{http, picture};
 
 pub const HELLO: &str = "Hello from Littoral\n";
@@ -12,7 +12,8 @@ pub fn push_and_apply(fleet: &Compose) {
         fleet.write(&format!("{name}.wasm"), std::fs::read(example(name)).unwrap());
     }
     fleet.cli(["module", "push", "hello-http.wasm", "--name", "hello-http", "--version", "1.0.0"]).ok();
-    apply(fleet, "hello", "hello-http@1.0.0", &everywhere("/*"), &["--wait", "--timeout", "60s"]).ok();
+    let hello = format!("[[trigger.http]]\npath = \"/echo\"\n{}", everywhere("/"));
+    apply(fleet, "hello", "hello-http@1.0.0", &hello, &["--wait", "--timeout", "60s"]).ok();
     let limits = "[limits]\ntimeout = \"10s\"\nmemory = \"128MiB\"\noutput = \"20MiB\"";
     let resize = format!("{}\n{limits}", everywhere("/resize"));
     apply(fleet, "resize", "resize.wasm", &resize, &["--wait", "--timeout", "60s"]).ok();
@@ -44,15 +45,17 @@ fn same_everywhere(fleet: &Compose, method: &str, path: &str, body: &[u8]) {
 
 pub fn update_and_remove(fleet: &Compose) {
     fleet.cli(["module", "push", "hello-http.wasm", "--name", "hello-http", "--version", "1.0.1"]).ok();
-    let second = format!("{}\n[[trigger.http]]\npath = \"/only/b\"", everywhere("/only"));
-    apply(fleet, "second", "hello-http@1.0.1", &second, &["--wait", "--timeout", "60s"]).ok();
-    let constrained = format!("{}\nconstraints = [\"label.zone == b\"]", everywhere("/only"));
+    apply(fleet, "second", "hello-http@1.0.1", &everywhere("/old"), &["--wait", "--timeout", "60s"]).ok();
+    fleet.wait_for_status(&NODES, "/old", 200);
+    let constrained = format!("{}\nconstraints = [\"label.zone == b\"]", everywhere("/new"));
     apply(fleet, "second", "hello-http@1.0.1", &constrained, &["--wait", "--timeout", "60s"]).ok();
-    wait_for("two nodes of zone b", || running_on(fleet, "second") == ["pi-1", "shop-2"]);
+    fleet.wait_for_status(&["shop-2", "pi-1"], "/new", 200);
+    fleet.wait_for_status(&["shop-1"], "/new", 404);
+    fleet.wait_for_status(&NODES, "/old", 404);
     fleet.cli(["function", "delete", "second", "-y"]).ok();
+    fleet.wait_for_status(&NODES, "/new", 404);
     fleet.cli(["function", "describe", "second"]).fails(3, &["second"]);
-    // The one that was there goes on.
-    fleet.wait_for_answer(&NODES, "/only", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
 }
 
 /// Names of the nodes that report this function Running, in order.

@@ -1,7 +1,7 @@
 //! Disks and memory that run out: what does not fit is said, everything else goes on, and room makes it well again.
 
 use harness::compose::{Compose, NODES};
-use harness::fleet::{EVERY, everywhere};
+use harness::fleet::{EVERY, example};
 use harness::process::wait_for;
 
 use super::functions::{HELLO, apply, running_on};
@@ -9,12 +9,13 @@ use super::functions::{HELLO, apply, running_on};
 pub fn node_disk_full(fleet: &Compose) {
     // What an agent reserves, and not enough beside it.
     fleet.node_disk.fill_but(64);
-    apply(fleet, "upper", "resize.wasm", &everywhere("/upper"), &[]).ok();
-    wait_for("the others running it", || running_on(fleet, "upper") == ["pi-1", "shop-1"]);
-    wait_for("shop-2 saying why it does not", || {
+    // One whose artifact no node has.
+    fleet.write("upper.wasm", std::fs::read(example("upper")).unwrap());
+    apply(fleet, "upper", "upper.wasm", EVERY, &[]).ok();
+    wait_for("shop-2 saying why it does not run it", || {
         fleet.cli(["function", "describe", "upper"]).stdout.contains("no room for")
     });
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
     fleet.node_disk.make_room();
     wait_for("all running it", || running_on(fleet, "upper").len() == NODES.len());
     fleet.cli(["function", "delete", "upper", "-y"]).ok();
@@ -26,8 +27,8 @@ pub fn control_disk_full(fleet: &Compose) {
     };
     fleet.disk.fill_but(8);
     push("2.0.0").fails(1, &["disk"]);
-    assert!(fleet.cli(["module", "list"]).ok().contains("1.0.1"), "reading goes on");
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    assert!(fleet.cli(["module", "list"]).ok().contains("hello-http"), "reading goes on");
+    fleet.wait_for_answer(&NODES, HELLO);
     fleet.disk.make_room();
     push("2.0.0").ok();
 }
@@ -56,9 +57,11 @@ pub fn memory(fleet: &Compose) {
     // A node that promised more than it has: the kernel ends the worker, and the agent starts another one.
     let before = fleet.inspect("shop-2", "{{.State.Pid}} {{.State.StartedAt}}");
     assert_ne!(take(380, "shop-2").code, 0);
+    let log = |fleet: &Compose| fleet.logs().into_iter().find(|(service, _)| service == "shop-2").unwrap().1;
+    wait_for("the worker's end", || log(fleet).contains("the worker is gone"));
     wait_for("another worker", || take(10, "shop-2").code == 0);
     assert_eq!(fleet.inspect("shop-2", "{{.State.Pid}} {{.State.StartedAt}}"), before, "the agent lives on");
     assert_eq!(fleet.inspect("shop-1", "{{.State.StartedAt}}"), container);
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
     fleet.cli(["function", "delete", "hungry", "-y"]).ok();
 }

@@ -20,7 +20,7 @@ pub fn node_volume(fleet: &Compose) {
     wait_for("the refusal", || log() > 0);
     fleet.cli(["node", "revoke", "shop-1", "-y", "--reason", "its volume was lost"]).ok();
     fleet.wait_for_ready(&NODES);
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
     let after = node_ids(fleet);
     assert_eq!(after.len(), before.len() + 1, "the one that was revoked is kept: {after:?}");
     assert!(before.iter().all(|node| after.contains(node)));
@@ -43,7 +43,7 @@ pub fn control_volume(fleet: &Compose) {
         let status = || docker(["exec", &fleet.container(node), "/usr/bin/littoral-agent", "status"]);
         wait_for(&format!("{node} not believing it"), || status().contains("no trusted connection"));
     }
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
 
     fleet.remove("littorald");
     for (folder, backup) in folders.iter().zip(&backups) {
@@ -52,7 +52,7 @@ pub fn control_volume(fleet: &Compose) {
     }
     start();
     fleet.wait_for_ready(&NODES);
-    fleet.wait_for_answer(&NODES, "/", HELLO);
+    fleet.wait_for_answer(&NODES, HELLO);
 }
 
 /// With owners and modes, as a backup must.

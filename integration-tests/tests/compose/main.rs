@@ -14,6 +14,7 @@ mod kills;
 mod limits;
 mod logs;
 mod losses;
+mod observe;
 mod start;
 
 use std::time::Instant;
@@ -21,11 +22,12 @@ use std::time::Instant;
 use harness::compose::Compose;
 
 /// In this order on one fleet: starting one takes longer than most steps.
-const STEPS: [(&str, fn(&Compose)); 15] = [
+const STEPS: [(&str, fn(&Compose)); 16] = [
     ("up from nothing", start::up_from_nothing),
     ("up again changes nothing", start::up_again_changes_nothing),
     ("push, apply, and the same answers on every kind of CPU", functions::push_and_apply),
     ("update and remove", functions::update_and_remove),
+    ("load, and metrics of it", observe::load_and_metrics),
     ("a node killed", kills::node_killed),
     ("the control plane killed", kills::control_plane_killed),
     ("a node and the control plane paused", kills::paused),

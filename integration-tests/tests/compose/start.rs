@@ -18,7 +18,7 @@ pub fn up_from_nothing(fleet: &Compose) {
     }
     let shop = node("shop-1");
     assert_eq!(shop["memory_bytes"], 1_u64 << 30, "the container's memory, not the machine's");
-    assert_eq!(shop["memory_budget_bytes"], 1_u64 << 29);
+    assert!(shop["memory_budget_bytes"].as_u64().unwrap() <= 1 << 29, "half of it: {shop}");
     for service in ["littorald", "shop-1", "shop-2", "pi-1"] {
         wait_for(&format!("{service} being healthy"), || {
             fleet.inspect(service, "{{.State.Health.Status}}") == "healthy"
