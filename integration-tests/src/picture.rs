@@ -15,7 +15,7 @@ pub fn png(width: u32, height: u32) -> Vec<u8> {
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     chunk(b"IHDR", &header);
     // Each row begins with the number of its filter: none.
-    let row = |y: u32| std::iter::once(0).chain((0..width).map(move |x| (x * 7 ^ y * 13) as u8));
+    let row = |y: u32| std::iter::once(0).chain((0..width).map(move |x| ((x * 7) ^ (y * 13)) as u8));
     let rows: Vec<u8> = (0..height).flat_map(row).collect();
     let mut stream = vec![0x78, 0x01];
     let mut blocks = rows.chunks(BLOCK).peekable();
