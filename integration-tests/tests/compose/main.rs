@@ -21,8 +21,10 @@ use std::time::Instant;
 
 use harness::compose::Compose;
 
+type Step = (&'static str, fn(&Compose));
+
 /// In this order on one fleet: starting one takes longer than most steps.
-const STEPS: [(&str, fn(&Compose)); 16] = [
+const STEPS: &[Step] = &[
     ("up from nothing", start::up_from_nothing),
     ("up again changes nothing", start::up_again_changes_nothing),
     ("push, apply, and the same answers on every kind of CPU", functions::push_and_apply),
