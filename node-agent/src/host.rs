@@ -8,7 +8,6 @@ use littoral_platform::files;
 
 /// `/proc/stat` of a machine with many cores and interrupts.
 const MAX_PROC_FILE: usize = 1 << 20;
-const PAGE: u64 = 4096;
 
 /// Processor time since the start of the machine, in ticks, over all cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub(crate) fn memory_used() -> u64 {
 /// Resident bytes of this process.
 pub(crate) fn own_rss() -> u64 {
     let pages = |text: String| text.split_whitespace().nth(1)?.parse::<u64>().ok();
-    read("/proc/self/statm").and_then(pages).unwrap_or(0).saturating_mul(PAGE)
+    read("/proc/self/statm").and_then(pages).unwrap_or(0).saturating_mul(rustix::param::page_size() as u64)
 }
 
 /// Bytes of memory that this process and its children may have: the machine's, or a container's.

@@ -2,9 +2,9 @@
 
 use harness::fleet::{Fleet, everywhere};
 use harness::process::wait_for;
-use littoral_model::target::Target;
+use littoral_model::target::{MemoryClass, Target};
 
-use crate::machines::{cortex_a53, nehalem, neoverse_n1};
+use crate::machines::{cortex_a53, few_addresses, nehalem, neoverse_n1};
 
 /// The target of a node, and that of the code which it runs.
 fn targets(fleet: &Fleet, node: &str) -> (Target, Target) {
@@ -17,10 +17,15 @@ fn targets(fleet: &Fleet, node: &str) -> (Target, Target) {
 #[test]
 fn every_node_runs_the_best_code_for_its_cpu() {
     let mut fleet = Fleet::start(1);
-    for (name, machine) in [("nehalem", nehalem()), ("a53", cortex_a53()), ("neoverse", neoverse_n1())] {
+    for (name, machine) in [
+        ("few", few_addresses()),
+        ("nehalem", nehalem()),
+        ("a53", cortex_a53()),
+        ("neoverse", neoverse_n1()),
+    ] {
         fleet.add_agent_on(name, machine);
     }
-    fleet.wait_for_ready(4);
+    fleet.wait_for_ready(5);
     fleet.deploy_example("hello-http", &everywhere("/*"));
     for agent in &fleet.agents {
         assert_eq!(agent.wait_for_answer("/"), "Hello from Littoral\n", "{}", agent.name);
@@ -34,6 +39,8 @@ fn every_node_runs_the_best_code_for_its_cpu() {
     ] {
         assert_eq!(targets(&fleet, name), (node.parse().unwrap(), code.parse().unwrap()), "{name}");
     }
+    let (here, _) = targets(&fleet, "n1");
+    assert_eq!(targets(&fleet, "few").0, Target { memory: MemoryClass::Narrow, ..here });
     let module = fleet.json(["module", "inspect", "hello-http"]);
     let artifacts = module["artifacts"].as_array().unwrap();
     for code in ["x86_64-v1-narrow", "aarch64-v8.0-narrow", "aarch64-v8.1-narrow"] {

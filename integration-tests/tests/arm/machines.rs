@@ -35,3 +35,11 @@ pub fn nehalem() -> Machine {
         env: vec![("QEMU_CPU", "Nehalem".into()), ("LITTORAL_TEST_EMULATOR", X86_EMULATOR.into())],
     }
 }
+
+/// This one, with no more addresses than a kernel for boards gives: 39 bits. They are enough for everything but the pool.
+pub fn few_addresses() -> Machine {
+    let here = Machine::here();
+    let script = "ulimit -v 536870912; exec \"$0\" \"$@\"";
+    let args = vec!["-c".into(), script.into(), here.program.into()];
+    Machine { program: "/bin/sh".into(), args, env: Vec::new() }
+}

@@ -78,28 +78,31 @@ impl fmt::Display for Confinement {
 /// Confines the calling thread and all that it starts from now on: files can be read in `cache` alone and written
 /// nowhere. Never fails: an old kernel gives a lower level, and the node says which.
 pub(crate) fn confine(cache: &Path) -> Confinement {
-    let landlocked = landlock(cache).unwrap_or_else(|error| {
+    let landlocked = landlock(cache);
+    if let Err(error) = &landlocked {
         tracing::warn!("the worker is not confined by landlock: {error}");
-        false
-    });
+    }
     let filtered = seccomp();
     if let Err(error) = &filtered {
         tracing::warn!("the worker is not confined by seccomp: {error}");
     }
     match (landlocked, filtered) {
-        (true, Ok(())) => Confinement::LandlockAndSeccomp,
-        (true, Err(_)) => Confinement::Landlock,
+        (Ok(()), Ok(())) => Confinement::LandlockAndSeccomp,
+        (Ok(()), Err(_)) => Confinement::Landlock,
         // The filter alone leaves all files open: that is not to be called confined.
-        (false, _) => Confinement::None,
+        (Err(_), _) => Confinement::None,
     }
 }
 
-fn landlock(cache: &Path) -> Result<bool, Box<dyn std::error::Error>> {
+fn landlock(cache: &Path) -> Result<(), Box<dyn std::error::Error>> {
     // Enforced as far as the kernel knows them.
     let all = AccessFs::from_all(ABI::V5);
     let cache = PathBeneath::new(PathFd::new(cache)?, AccessFs::ReadFile | AccessFs::ReadDir);
     let status = Ruleset::default().handle_access(all)?.create()?.add_rule(cache)?.restrict_self()?;
-    Ok(status.ruleset != RulesetStatus::NotEnforced)
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return Err("this kernel was built without it, or did not switch it on at boot".into());
+    }
+    Ok(())
 }
 
 fn seccomp() -> Result<(), Box<dyn std::error::Error>> {

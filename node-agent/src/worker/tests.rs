@@ -40,8 +40,8 @@ use super::*;
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
-/// As many as any test here has requests under way. An emulator takes 50 MB for each.
-const POOL: Pool = Pool { instances: 16 };
+/// More than any test here has guests at once. An emulator takes 50 MB for each.
+const POOL: Pool = Pool { instances: 10 };
 
 /// A worker that was started, with an agent's end of its socket.
 struct Fixture {
