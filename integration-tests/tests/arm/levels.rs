@@ -17,12 +17,9 @@ fn targets(fleet: &Fleet, node: &str) -> (Target, Target) {
 #[test]
 fn every_node_runs_the_best_code_for_its_cpu() {
     let mut fleet = Fleet::start(1);
-    for (name, machine) in [
-        ("few", few_addresses()),
-        ("nehalem", nehalem()),
-        ("a53", cortex_a53()),
-        ("neoverse", neoverse_n1()),
-    ] {
+    for (name, machine) in
+        [("few", few_addresses()), ("nehalem", nehalem()), ("a53", cortex_a53()), ("neoverse", neoverse_n1())]
+    {
         fleet.add_agent_on(name, machine);
     }
     fleet.wait_for_ready(5);
