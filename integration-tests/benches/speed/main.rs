@@ -22,6 +22,7 @@ mod process;
 mod push;
 mod report;
 mod samples;
+mod sizes;
 mod transfer;
 mod wrk;
 
@@ -58,6 +59,9 @@ struct Settings {
     /// Folder of the release programs
     #[arg(long, value_name = "DIR", default_value = "target/release")]
     programs: PathBuf,
+    /// Folder of the programs for aarch64, to tell their sizes
+    #[arg(long, value_name = "DIR")]
+    cross_programs: Option<PathBuf>,
     /// `wasmtime` of the same release, to compare with
     #[arg(long, value_name = "FILE", default_value = "wasmtime")]
     wasmtime: PathBuf,
@@ -94,13 +98,14 @@ impl Bench {
 
 type Measure = fn(&Bench) -> Result<Section>;
 
-const BENCHMARKS: [(&str, Measure); 6] = [
+const BENCHMARKS: [(&str, Measure); 7] = [
     ("ingress", ingress::measure),
     ("push", push::measure),
     ("load", load::measure),
     ("transfer", transfer::measure),
     ("commit", commit::measure),
     ("memory", memory::measure),
+    ("sizes", sizes::measure),
 ];
 
 fn main() -> Result<()> {

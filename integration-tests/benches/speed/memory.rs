@@ -1,4 +1,4 @@
-//! Memory of a node: with nothing to do, and what each loaded function adds.
+//! Memory of the processes: with nothing to do, and what each loaded function adds.
 
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ const LIMITS: &str = "[limits]\nmemory = \"16MiB\"";
 const SETTLE: Duration = Duration::from_secs(5);
 const MB: f64 = 1e6;
 
-/// Agent and worker at one moment.
+/// All processes at one moment.
 struct Moment {
+    littorald: Memory,
     agent: Memory,
     worker: Memory,
 }
@@ -41,7 +42,11 @@ pub(crate) fn measure(bench: &Bench) -> Result<Section> {
 fn moment(fleet: &Fleet) -> Result<Moment> {
     std::thread::sleep(SETTLE);
     let agent = &fleet.agents[0];
-    Ok(Moment { agent: memory(agent.program.pid())?, worker: memory(agent.worker()?)? })
+    Ok(Moment {
+        littorald: memory(fleet.littorald.pid())?,
+        agent: memory(agent.program.pid())?,
+        worker: memory(agent.worker()?)?,
+    })
 }
 
 /// All at once, as an operator would; what each answers.
@@ -68,11 +73,13 @@ fn host(number: usize) -> String {
 }
 
 fn section(idle: &Moment, loaded: &Moment, called: &Moment) -> Section {
-    let mut table = Table::new(["", "agent, MB", "worker, MB", "of it anonymous, MB", "kB a function"]);
+    let mut table =
+        Table::new(["", "littorald, MB", "agent, MB", "worker, MB", "of it anonymous, MB", "kB a function"]);
     let mut row = |what: &str, at: &Moment| {
         let grown = (at.worker.anonymous - idle.worker.anonymous) / FUNCTIONS as f64 / 1e3;
         table.row([
             what.to_owned(),
+            number(at.littorald.resident / MB, 1),
             number(at.agent.resident / MB, 1),
             number(at.worker.resident / MB, 1),
             number(at.worker.anonymous / MB, 1),
@@ -88,6 +95,7 @@ fn section(idle: &Moment, loaded: &Moment, called: &Moment) -> Section {
              kernel's own account; the last column is what the worker's anonymous part has grown by.",
             guest::SIZE
         ),
+        "On this machine's architecture: under an emulator its memory would be counted too.".to_owned(),
         "After calls it holds the memories that the instance pool keeps warm too.".to_owned(),
     ];
     let goals = vec![Goal {
@@ -96,5 +104,5 @@ fn section(idle: &Moment, loaded: &Moment, called: &Moment) -> Section {
         measured: format!("{} MB", number(idle.agent.resident / MB, 1)),
         met: idle.agent.resident < 40.0 * MB,
     }];
-    Section { title: "Memory of a node", table, notes, goals }
+    Section { title: "Memory", table, notes, goals }
 }

@@ -13,9 +13,11 @@ const COMPILER: &str = "LITTORAL_TEST_COMPILER";
 /// More than any guest here needs.
 const LIMITS: [&str; 4] = ["--memory", "8589934592", "--cpu-seconds", "120"];
 
+type Compiled = HashMap<(Digest, Target), Vec<u8>>;
+
 /// Each guest is compiled once for each target; tests share what came out.
 pub(super) fn compile(wasm: &[u8], target: Target) -> Vec<u8> {
-    static COMPILED: Mutex<Option<HashMap<(Digest, Target), Vec<u8>>>> = Mutex::new(None);
+    static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     let code = compiled.get_or_insert_default().entry((Digest::of(wasm), target));
     code.or_insert_with(|| match std::env::var_os(COMPILER) {
