@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "littoral/v1/types.proto",
     "littoral/v1/registry.proto",
+    "littoral/v1/rollout.proto",
     "littoral/v1/fleet.proto",
     "littoral/v1/node.proto",
     "littoral/v1/invoke.proto",

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use littoral_model::check::check;
 use littoral_model::id::FunctionName;
-use littoral_model::plan::{Outlook, Plan, RolloutChange, plan};
+use littoral_model::plan::{Outlook, Plan, plan};
+use littoral_model::rollout::state::State;
 use littoral_platform::clock;
 use littoral_platform::tasks::Tasks;
 use tokio::sync::watch;
@@ -121,14 +122,13 @@ impl Planner {
     }
 
     fn tell(&self, plan: &Plan) {
-        for (name, change) in &plan.rollouts {
-            let subject = format!("function/{name}");
-            match change {
-                RolloutChange::Succeeded => {
-                    self.events.record(subject, "RolloutSucceeded", "every node that is there runs it")
-                }
-                RolloutChange::Aborted { why } => self.events.record(subject, "RolloutAborted", why),
-            }
+        for (name, rollout) in &plan.rollouts {
+            let reason = match rollout.state {
+                State::Succeeded => "RolloutSucceeded",
+                State::Aborting | State::Aborted => "RolloutAborted",
+                _ => continue,
+            };
+            self.events.record(format!("function/{name}"), reason, &rollout.reason.text);
         }
     }
 }

@@ -52,6 +52,12 @@ impl Latencies {
         self.0.count().iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
+    /// How many are in buckets that lie wholly above `threshold`, microseconds: at most 3 % of the value too few are counted.
+    pub fn above(&self, threshold: u64) -> u64 {
+        let slow = (&self.0).into_iter().filter(|bucket| bucket.start() > threshold);
+        slow.fold(0, |sum, bucket| sum.saturating_add(bucket.count()))
+    }
+
     /// The value below which this share of all lies, microseconds; `None` when there is nothing.
     pub fn quantile(&self, share: f64) -> Option<u64> {
         let result = self.0.quantile(share).ok()??;
@@ -81,6 +87,14 @@ mod tests {
         assert!((97..=104).contains(&median), "{median}");
         assert!((8700..=9300).contains(&p99), "{p99}");
         assert_eq!(Latencies::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn what_is_above_a_threshold_is_counted() {
+        let mixed = of(&[10, 10, 1000, 5000, 5000, 5000]);
+        assert_eq!([0, 100, 2000, 60_000].map(|threshold| mixed.above(threshold)), [6, 4, 3, 0]);
+        // Its own p99 leaves the slowest bucket alone.
+        assert_eq!(mixed.above(mixed.quantile(0.99).unwrap()), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One look at the whole fleet: what has to change, and why something waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::assignment::{NodeAssignment, Workload};
 use crate::function::FunctionSpec;
@@ -8,31 +9,28 @@ use crate::id::{FunctionName, NodeId};
 use crate::node::{Availability, Node};
 use crate::placement::{Placed, Reason, Request, Unfit, place, reservation};
 use crate::quantity::Bytes;
-use crate::rollout::{RolloutState, Step, step};
-use crate::snapshot::{ArtifactKey, CompiledArtifact, Function, Revision, Snapshot};
+use crate::rollout::policy::Strategy;
+use crate::rollout::state::{Rollout, State};
+use crate::rollout::step::step;
+use crate::rollout::view::{Compiled, Member, Standing, View};
+use crate::snapshot::{ArtifactKey, CompiledArtifact, Function, Progress, Revision, Snapshot};
 
 /// With more of the fleet than this silent at once, the fault is ours, percent.
 const FLEET_SILENT_PERCENT: usize = 30;
 /// In a fleet of two or three, one silent node is a third of it.
 const FLEET_SILENT_NODES: usize = 3;
 
+/// A control plane that dies loses this much of what a rollout has seen.
+const CHECKPOINT: Duration = Duration::from_secs(10);
+
 /// What to write, and what to tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Only of nodes whose workloads change, each with the next generation.
     pub assignments: BTreeMap<NodeId, NodeAssignment>,
-    /// Only of functions whose rollout moves to another state.
-    pub rollouts: BTreeMap<FunctionName, RolloutChange>,
+    /// Of functions whose rollout moves, or has seen enough since it was last written.
+    pub rollouts: BTreeMap<FunctionName, Rollout>,
     pub outlooks: BTreeMap<FunctionName, Outlook>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RolloutChange {
-    /// The candidate becomes the stable revision.
-    Succeeded,
-    Aborted {
-        why: String,
-    },
 }
 
 /// How a function stands after this plan.
@@ -64,13 +62,11 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
             nodes: &snapshot.nodes,
             current: &current,
             reserved: &reserved,
-            replace_lost: silent.is_none(),
+            replace_lost: silent.is_none() && snapshot.frozen.is_none(),
         };
         let placed = place(&request, |node| missing(snapshot, function, node));
-        let mut chosen = choose_revisions(snapshot, function, &placed, &mut plan);
-        if function.rollout == RolloutState::Progressing && !plan.rollouts.contains_key(name) {
-            keep_others(snapshot, name, &current, &mut chosen);
-        }
+        let frozen = snapshot.frozen.clone().or_else(|| silent.as_ref().map(ToString::to_string));
+        let chosen = choose(snapshot, function, &placed, &current, frozen, &mut plan);
         for (id, workload) in chosen {
             let held = reserved.entry(id.clone()).or_default();
             held.0 += reservation(&function.candidate.spec).0;
@@ -104,29 +100,15 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
 
 /// The revision whose placement holds: after an abort, everything is as the stable one says.
 fn governing(function: &Function) -> &FunctionSpec {
-    match (&function.stable, function.rollout) {
-        (Some(stable), RolloutState::Aborted) => &stable.spec,
+    match (&function.stable, function.rollout.state) {
+        (Some(stable), State::Aborting | State::Aborted) => &stable.spec,
         _ => &function.candidate.spec,
-    }
-}
-
-/// Until the candidate is everywhere it belongs, nodes where it no longer does go on with what they have.
-fn keep_others(
-    snapshot: &Snapshot,
-    name: &FunctionName,
-    current: &BTreeSet<NodeId>,
-    chosen: &mut Vec<(NodeId, Workload)>,
-) {
-    let placed: BTreeSet<NodeId> = chosen.iter().map(|(id, _)| id.clone()).collect();
-    for id in current.difference(&placed) {
-        let workload = snapshot.assignments.get(id).and_then(|a| a.workloads_of(name).next());
-        chosen.extend(workload.map(|w| (id.clone(), w.clone())));
     }
 }
 
 /// Why placed nodes cannot get the candidate yet.
 fn uncompiled(snapshot: &Snapshot, function: &Function, placed: &Placed) -> Vec<String> {
-    if function.rollout != RolloutState::Progressing {
+    if !function.rollout.state.is_active() {
         return Vec::new();
     }
     let mut waiting: BTreeMap<Unfit, usize> = BTreeMap::new();
@@ -144,52 +126,126 @@ fn uncompiled(snapshot: &Snapshot, function: &Function, placed: &Placed) -> Vec<
         .collect()
 }
 
-/// Which revision each placed node gets, and what becomes of the rollout.
-fn choose_revisions(
+/// What each node gets of a function, and what becomes of its rollout.
+fn choose(
     snapshot: &Snapshot,
     function: &Function,
     placed: &Placed,
+    current: &BTreeSet<NodeId>,
+    frozen: Option<String>,
     plan: &mut Plan,
 ) -> Vec<(NodeId, Workload)> {
     let name = &function.candidate.spec.name;
-    let mut state = function.rollout;
-    let mut allowed: Option<BTreeSet<NodeId>> = None;
-    let has_artifact = |id: &NodeId| {
-        snapshot
-            .nodes
-            .get(id)
-            .is_some_and(|node| artifact_missing(snapshot, &function.candidate, node).is_none())
-    };
-    match step(function, &placed.nodes, snapshot, has_artifact) {
-        Step::Rest => {}
-        Step::Advance { nodes } => allowed = Some(nodes),
-        Step::Succeed => {
-            plan.rollouts.insert(name.clone(), RolloutChange::Succeeded);
-            state = RolloutState::Succeeded;
-        }
-        Step::Abort { why } => {
-            plan.rollouts.insert(name.clone(), RolloutChange::Aborted { why });
-            state = RolloutState::Aborted;
-        }
+    if function.disabled {
+        return Vec::new();
     }
+    let is_frozen = frozen.is_some();
+    let evidence = snapshot.evidence.get(name).unwrap_or(&function.rollout.evidence);
+    let members =
+        placed.nodes.iter().filter_map(|id| Some(member(snapshot, function, snapshot.nodes.get(id)?)));
+    let view =
+        View { now: snapshot.now, wanted: placed.wanted, members: members.collect(), evidence, frozen };
+    let step = step(&function.rollout, &view);
+    let state = step.rollout.state;
     let mut chosen = Vec::new();
     for id in &placed.nodes {
         let Some(node) = snapshot.nodes.get(id) else { continue };
-        let current = snapshot.assignments.get(id).and_then(|a| a.workloads_of(name).next());
-        let revision = match state {
-            RolloutState::Succeeded => Some(&function.candidate),
-            RolloutState::Progressing if allowed.as_ref().is_some_and(|nodes| nodes.contains(id)) => {
-                Some(&function.candidate)
-            }
-            RolloutState::Progressing | RolloutState::Aborted => function.stable.as_ref(),
-        };
-        let workload = revision.and_then(|revision| workload(snapshot, revision, node));
+        // What is new on a node is a change that goes forward.
+        if is_frozen && !current.contains(id) {
+            continue;
+        }
+        let weight = step.weights.get(id).copied();
+        let wanted = revisions(snapshot, function, &step.rollout, node, weight);
         // Without an artifact for what it should have, or a stable revision to go back to, it keeps what it has.
-        if let Some(workload) = workload.or_else(|| current.cloned()) {
-            chosen.push((id.clone(), workload));
+        let kept =
+            || snapshot.assignments.get(id).into_iter().flat_map(|a| a.workloads_of(name).cloned()).collect();
+        let workloads: Vec<Workload> = wanted.unwrap_or_else(kept);
+        chosen.extend(workloads.into_iter().map(|workload| (id.clone(), workload)));
+    }
+    // Until the candidate is everywhere it belongs, nodes where it no longer does go on with what they have.
+    if state.is_active() || is_frozen {
+        let placed: BTreeSet<&NodeId> = placed.nodes.iter().collect();
+        for id in current.iter().filter(|id| !placed.contains(id)) {
+            let there = snapshot.assignments.get(id).into_iter().flat_map(|a| a.workloads_of(name));
+            chosen.extend(there.map(|workload| (id.clone(), workload.clone())));
         }
     }
+    if step.moved || is_due(&function.rollout, snapshot) {
+        plan.rollouts.insert(name.clone(), step.rollout);
+    }
     chosen
+}
+
+/// What has to be remembered over a restart without anything having moved.
+fn is_due(rollout: &Rollout, snapshot: &Snapshot) -> bool {
+    rollout.policy.strategy == Strategy::Staged
+        && rollout.state.is_active()
+        && (snapshot.now.since(rollout.as_of) >= CHECKPOINT || snapshot.now < rollout.as_of)
+}
+
+fn member(snapshot: &Snapshot, function: &Function, node: &Node) -> Member {
+    let candidate = &function.candidate;
+    let assigned = snapshot.assignments.get(&node.id);
+    let held = assigned.and_then(|a| a.workloads.iter().find(|w| w.spec == candidate.digest));
+    let observed = snapshot.observed.get(&node.id);
+    let in_effect = observed.map(|o| o.generation) >= assigned.map(|a| a.generation);
+    let connected = node.availability.is_connected();
+    Member {
+        id: node.id.clone(),
+        name: node.name.clone(),
+        zone: node.labels.get("zone").cloned().unwrap_or_default(),
+        cpu: node.target.cpu,
+        connected,
+        silent_since: observed.filter(|_| !connected).map(|observed| observed.heard),
+        compiled: match artifact_missing(snapshot, candidate, node) {
+            None => Compiled::Ready,
+            Some(Unfit::NotCompiled(why)) => Compiled::Failed(why),
+            Some(_) => Compiled::Underway,
+        },
+        held: held.map(|workload| u8::try_from(workload.weight).unwrap_or(100)),
+        standing: match snapshot.progress(&node.id, &candidate.digest) {
+            Some(Progress::Running(since)) if in_effect => Standing::Running(*since),
+            Some(Progress::Failed { message }) => Standing::Failed(message.clone()),
+            Some(Progress::FellBack { message }) => Standing::FellBack(message.clone()),
+            Some(_) => Standing::Underway,
+            None if held.is_some() => Standing::Underway,
+            None => Standing::Absent,
+        },
+    }
+}
+
+/// Both revisions with their weights, or one of them alone; `None`: what the node should have it cannot have.
+fn revisions(
+    snapshot: &Snapshot,
+    function: &Function,
+    rollout: &Rollout,
+    node: &Node,
+    weight: Option<u8>,
+) -> Option<Vec<Workload>> {
+    let with = |revision: &Revision, weight: u8| {
+        workload(snapshot, revision, node).map(|w| Workload { weight: u32::from(weight), ..w })
+    };
+    let candidate = |weight| with(&function.candidate, weight);
+    let Some(stable) = &function.stable else {
+        // The first revision of all stays where it is after an abort: there is nothing to go back to.
+        return weight.map(|_| candidate(100).into_iter().collect::<Vec<_>>()).filter(|all| !all.is_empty());
+    };
+    // The stable revision stays loaded until the candidate has succeeded: the way back takes no loading.
+    let alone = rollout.policy.strategy == Strategy::Batches || rollout.state == State::Succeeded;
+    match weight {
+        None => Some(vec![with(stable, 100)?]),
+        Some(100) if alone => Some(vec![candidate(100)?]),
+        Some(weight) => {
+            let mut both = vec![candidate(weight)?];
+            match with(stable, 100 - weight) {
+                Some(stable) => both.push(stable),
+                // There is no code of the stable revision for this node: with all requests or with none.
+                None if weight == 100 => {}
+                None => return None,
+            }
+            Some(both)
+        }
+    }
 }
 
 fn workload(snapshot: &Snapshot, revision: &Revision, node: &Node) -> Option<Workload> {
@@ -217,7 +273,7 @@ pub fn artifact_key(spec: &FunctionSpec, node: &Node) -> Option<ArtifactKey> {
 /// Why a node that has not got the function yet cannot get it now.
 fn missing(snapshot: &Snapshot, function: &Function, node: &Node) -> Option<Unfit> {
     // A node that joins in the middle of a rollout may start with the stable revision.
-    let stable = function.stable.as_ref().filter(|_| function.rollout != RolloutState::Succeeded);
+    let stable = function.stable.as_ref().filter(|_| function.rollout.state != State::Succeeded);
     if stable.is_some_and(|stable| artifact_missing(snapshot, stable, node).is_none()) {
         return None;
     }

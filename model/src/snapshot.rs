@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::assignment::NodeAssignment;
 use crate::digest::Digest;
+use crate::evidence::Evidence;
 use crate::function::FunctionSpec;
-use crate::generation::{ClusterEpoch, FunctionRevision};
+use crate::generation::{ClusterEpoch, FunctionRevision, Generation};
 use crate::id::{FunctionName, NodeId};
 use crate::node::Node;
-use crate::rollout::RolloutState;
+use crate::rollout::state::Rollout;
 use crate::target::Target;
 use crate::time::Timestamp;
 
@@ -25,15 +26,22 @@ pub struct Snapshot {
     pub engines: BTreeMap<Target, String>,
     pub assignments: BTreeMap<NodeId, NodeAssignment>,
     pub observed: BTreeMap<NodeId, Observed>,
+    /// Of the rollouts that are under way, up to now; one that is not named has what its checkpoint says.
+    pub evidence: BTreeMap<FunctionName, Evidence>,
+    /// Why an operator has stopped everything that goes forward.
+    pub frozen: Option<String>,
 }
 
 /// A function, its newest revision and the last one that was good.
 #[derive(Clone, Debug)]
 pub struct Function {
     pub candidate: Revision,
-    /// The last revision that reached every node.
+    /// The last revision whose rollout succeeded.
     pub stable: Option<Revision>,
-    pub rollout: RolloutState,
+    /// Of the candidate.
+    pub rollout: Rollout,
+    /// Taken off every node by an operator, until it is enabled again.
+    pub disabled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,17 +70,22 @@ pub enum CompiledArtifact {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     pub workloads: BTreeMap<Digest, Progress>,
+    /// Of the assignment that it has put into effect.
+    pub generation: Generation,
+    /// When it was last heard of.
+    pub heard: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Waiting, being fetched or being loaded.
     Underway,
-    Running,
-    /// It could not be verified or loaded.
-    Failed {
-        message: String,
-    },
+    /// Since then.
+    Running(Timestamp),
+    /// It could not be verified, loaded or checked.
+    Failed { message: String },
+    /// It was given up on the node itself, for the revision before.
+    FellBack { message: String },
 }
 
 impl Snapshot {

@@ -142,7 +142,7 @@ proptest! {
         settle(&mut snapshot, |id, workload| {
             let index: usize = id.as_str()[1..].parse().unwrap();
             if workload.revision.0 == 1 || luck[index] {
-                return Progress::Running;
+                return Progress::Running(BEGINNING);
             }
             Progress::Failed { message: "bad luck".into() }
         });

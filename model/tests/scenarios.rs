@@ -5,9 +5,9 @@ mod fleet;
 use fleet::*;
 use littoral_model::function::Replicas;
 use littoral_model::node::Availability;
-use littoral_model::plan::{RolloutChange, plan};
+use littoral_model::plan::plan;
 use littoral_model::quantity::Bytes;
-use littoral_model::rollout::RolloutState;
+use littoral_model::rollout::state::State;
 use littoral_model::snapshot::{CompiledArtifact, Progress};
 
 #[test]
@@ -54,15 +54,16 @@ fn two_nodes_that_cannot_load_it_send_all_back() {
     let mut aborted = None;
     for _ in 0..20 {
         let next = plan(&snapshot);
-        aborted = aborted.or_else(|| next.rollouts.values().next().cloned());
+        let aborting = next.rollouts.values().find(|rollout| rollout.state == State::Aborting);
+        aborted = aborted.or_else(|| aborting.map(|rollout| rollout.reason.text.clone()));
         commit(&mut snapshot, &next);
         most = most.max(where_is(&snapshot, "hello").values().filter(|r| **r == 2).count());
         report(&mut snapshot, |_, w| match w.revision.0 {
-            1 => Progress::Running,
+            1 => Progress::Running(BEGINNING),
             _ => Progress::Failed { message: "digest mismatch".into() },
         });
     }
-    let Some(RolloutChange::Aborted { why }) = aborted else { panic!("{aborted:?}") };
+    let why = aborted.unwrap();
     assert!(why.starts_with("2 nodes could not load it") && why.contains("digest mismatch"), "{why}");
     assert_eq!(most, 2, "no third node ever got it");
     assert!(where_is(&snapshot, "hello").values().all(|revision| *revision == 1));
@@ -76,10 +77,10 @@ fn one_bad_node_neither_stops_the_others_nor_lets_it_succeed() {
     compile_all(&mut snapshot);
     settle(&mut snapshot, |id, _| match id.as_str() {
         "n03" => Progress::Failed { message: "no space left".into() },
-        _ => Progress::Running,
+        _ => Progress::Running(BEGINNING),
     });
     assert_eq!(where_is(&snapshot, "hello").len(), 6);
-    assert_eq!(snapshot.functions.values().next().unwrap().rollout, RolloutState::Progressing);
+    assert_eq!(snapshot.functions.values().next().unwrap().rollout.state, State::Progressing);
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn a_node_that_is_away_blocks_nothing_and_gets_it_later() {
         last.outlooks.values().next().unwrap().reasons,
         ["3 of 4 nodes fit, 4 wanted: 1 are not connected"]
     );
-    assert_eq!(snapshot.functions.values().next().unwrap().rollout, RolloutState::Succeeded);
+    assert_eq!(snapshot.functions.values().next().unwrap().rollout.state, State::Succeeded);
     snapshot.nodes.values_mut().next().unwrap().availability = Availability::Ready;
     settle(&mut snapshot, all_running);
     assert_eq!(where_is(&snapshot, "hello").len(), 4);

@@ -5,10 +5,15 @@
 mod assignment;
 mod function;
 mod module;
+mod rollout;
 
 pub use assignment::{assignment_from_pb, assignment_to_pb, workload_from_pb, workload_to_pb};
 pub use function::{encode_spec, spec_from_pb, spec_to_pb};
 pub use module::{kind_from_pb, kind_to_pb, outcome_name};
+pub use rollout::{
+    overrides_from_pb, overrides_to_pb, policy_to_pb, rollout_from_pb, state_to_pb, strategy_to_pb,
+    write_rollout,
+};
 
 /// A message that does not make sense. `INVALID_ARGUMENT` at the edge, corruption in the store.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -137,21 +137,30 @@ impl From<pb::Function> for FunctionView {
 fn rollout(state: RolloutState) -> &'static str {
     match state {
         RolloutState::Unspecified => super::UNKNOWN,
+        RolloutState::Pending => "Pending",
+        RolloutState::Preflight => "Preflight",
         RolloutState::Progressing => "Progressing",
+        RolloutState::Baking => "Baking",
+        RolloutState::Paused => "Paused",
+        RolloutState::Held => "Held",
+        RolloutState::FinalBake => "FinalBake",
+        RolloutState::Aborting => "Aborting",
         RolloutState::Succeeded => "Succeeded",
         RolloutState::Aborted => "Aborted",
+        RolloutState::Superseded => "Superseded",
     }
 }
 
 /// One word for how it is: the rollout while there is one, afterwards whether it is where it should be.
 fn state(function: &pb::Function) -> &'static str {
     match function.rollout() {
-        RolloutState::Aborted => "Aborted",
         RolloutState::Progressing if function.assigned == 0 => "Waiting",
-        RolloutState::Progressing => "Progressing",
-        _ if function.wanted == 0 => "Waiting",
-        _ if function.running >= function.wanted => "Running",
-        _ => "Degraded",
+        RolloutState::Succeeded | RolloutState::Unspecified => match function.running {
+            _ if function.wanted == 0 => "Waiting",
+            running if running >= function.wanted => "Running",
+            _ => "Degraded",
+        },
+        other => rollout(other),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use littoral_model::assignment::NodeAssignment;
 use littoral_model::id::FunctionName;
-use littoral_model::plan::{Plan, RolloutChange};
+use littoral_model::plan::Plan;
+use littoral_model::rollout::state::{Rollout, State};
 use littoral_proto::convert::assignment_to_pb;
 use littoral_proto::store::{AssignmentRecord, FunctionRecord};
 use littoral_proto::v1::RolloutState;
@@ -19,8 +20,8 @@ const BYTES_PER_TXN: usize = MAX_TXN_BYTES - 64 * 1024;
 /// Writes `plan`; the store's revision afterwards.
 pub(super) async fn commit(store: &dyn Store, world: &World, plan: &Plan) -> Result<Revision, StoreError> {
     let mut revision = world.revision;
-    for (name, change) in &plan.rollouts {
-        if let Some(txn) = rollout(world, name, change) {
+    for (name, rollout) in &plan.rollouts {
+        if let Some(txn) = write_rollout(world, name, rollout) {
             revision = store.commit(txn).await?;
         }
     }
@@ -50,21 +51,22 @@ fn write(txn: Txn, world: &World, assignment: &NodeAssignment, record: &Assignme
     }
 }
 
-fn rollout(world: &World, name: &FunctionName, change: &RolloutChange) -> Option<Txn> {
+fn write_rollout(world: &World, name: &FunctionName, rollout: &Rollout) -> Option<Txn> {
     let read = world.functions.get(name.as_str())?;
     let mut record: FunctionRecord = read.value.clone();
-    match change {
-        RolloutChange::Succeeded => {
+    match rollout.state {
+        State::Succeeded => {
             record.stable_spec = record.spec.clone();
             record.stable_revision = record.revision;
             record.stable_spec_digest = record.spec_digest.clone();
             record.set_rollout(RolloutState::Succeeded);
             record.rollout_message = String::new();
         }
-        RolloutChange::Aborted { why } => {
+        State::Aborting | State::Aborted => {
             record.set_rollout(RolloutState::Aborted);
-            record.rollout_message = why.clone();
+            record.rollout_message = rollout.reason.text.clone();
         }
+        _ => return None,
     }
     debug_assert_eq!(key::function(name.as_str()), crate::records::Record::key(&record));
     Some(Txn::new().replace(read.revision, &record))

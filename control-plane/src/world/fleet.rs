@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use littoral_model::generation::{ClusterEpoch, FunctionRevision};
+use littoral_model::generation::{ClusterEpoch, FunctionRevision, Generation};
 use littoral_model::id::{FunctionName, NodeId};
 use littoral_model::node::{Availability, Node};
 use littoral_model::quantity::Bytes;
-use littoral_model::rollout::RolloutState;
+use littoral_model::rollout::policy::Policy;
+use littoral_model::rollout::state::{Rollout, State};
 use littoral_model::snapshot::{
     ArtifactKey, CompiledArtifact, Function, Observed, Progress, Revision, Snapshot,
 };
@@ -128,6 +129,8 @@ impl World {
             engines: self.engines.clone(),
             assignments,
             observed: self.observed.iter().map(|(id, node)| (id.clone(), read_observed(node))).collect(),
+            evidence: BTreeMap::new(),
+            frozen: None,
         }
     }
 
@@ -178,12 +181,15 @@ fn read_function(record: &FunctionRecord) -> Result<(FunctionName, Function), Ba
         Some(spec) => Some(read_revision(spec, record.stable_revision, &record.stable_spec_digest)?),
         None => None,
     };
-    let rollout = match record.rollout() {
-        v1::RolloutState::Unspecified | v1::RolloutState::Progressing => RolloutState::Progressing,
-        v1::RolloutState::Succeeded => RolloutState::Succeeded,
-        v1::RolloutState::Aborted => RolloutState::Aborted,
+    let started = Timestamp::from_millis(record.applied_at_ms);
+    let state = match record.rollout() {
+        v1::RolloutState::Unspecified | v1::RolloutState::Progressing => State::Progressing,
+        v1::RolloutState::Succeeded => State::Succeeded,
+        v1::RolloutState::Aborted => State::Aborted,
+        other => return Err(BadMessage { field: "rollout", why: other.as_str_name().to_owned() }),
     };
-    Ok((candidate.spec.name.clone(), Function { candidate, stable, rollout }))
+    let rollout = Rollout { state, ..Rollout::start(record.revision, Policy::batches(), started) };
+    Ok((candidate.spec.name.clone(), Function { candidate, stable, rollout, disabled: false }))
 }
 
 fn read_revision(spec: &v1::FunctionSpec, number: u64, digest: &str) -> Result<Revision, BadMessage> {
@@ -193,7 +199,7 @@ fn read_revision(spec: &v1::FunctionSpec, number: u64, digest: &str) -> Result<R
 
 fn read_observed(node: &ObservedNode) -> Observed {
     let progress = |status: &v1::WorkloadStatus| match status.state() {
-        v1::WorkloadState::Running => Progress::Running,
+        v1::WorkloadState::Running => Progress::Running(Timestamp::from_millis(status.since_ms)),
         v1::WorkloadState::Failed => Progress::Failed { message: status.message.clone() },
         v1::WorkloadState::Unspecified
         | v1::WorkloadState::Pending
@@ -201,5 +207,9 @@ fn read_observed(node: &ObservedNode) -> Observed {
         | v1::WorkloadState::Loading => Progress::Underway,
     };
     let workloads = node.workloads.iter().filter_map(|s| Some((s.spec_digest.parse().ok()?, progress(s))));
-    Observed { workloads: workloads.collect() }
+    Observed {
+        workloads: workloads.collect(),
+        generation: Generation(node.observed_generation),
+        heard: node.heard.last,
+    }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use littoral_model::rollout::RolloutState;
+use littoral_model::rollout::state::State;
 use littoral_model::time::Timestamp;
 use littoral_platform::clock;
 use littoral_proto::convert::{encode_spec, spec_to_pb};
@@ -57,7 +57,7 @@ async fn what_is_committed_and_what_is_said_both_appear() {
     let snapshot = world.snapshot(now, &mut errors);
     assert_eq!(errors, Vec::<String>::new());
     assert!(snapshot.nodes["n1"].availability.is_connected());
-    assert_eq!(snapshot.functions["hello"].rollout, RolloutState::Progressing);
+    assert_eq!(snapshot.functions["hello"].rollout.state, State::Progressing);
     assert_eq!(snapshot.functions["hello"].candidate.number.0, 3);
     tasks.shutdown(Duration::from_secs(5)).await.unwrap();
 }

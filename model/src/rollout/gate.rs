@@ -68,7 +68,11 @@ fn failed_nodes(rollout: &Rollout, view: &View) -> Option<Reason> {
         return None;
     }
     let fell_back = matches!(last.standing, Standing::FellBack(_));
-    let code = if fell_back { Code::FellBack } else { Code::LoadFailed };
+    let (code, what) = if fell_back {
+        (Code::FellBack, "could not run it")
+    } else {
+        (Code::LoadFailed, "could not load it")
+    };
     let told = |member: &&Member| match &member.standing {
         Standing::Failed(why) => format!("{}: {why}", member.name),
         Standing::FellBack(why) => format!("{} went back by itself: {why}", member.name),
@@ -76,7 +80,7 @@ fn failed_nodes(rollout: &Rollout, view: &View) -> Option<Reason> {
     };
     let all: Vec<String> = failed.iter().map(told).collect();
     let nodes = if failed.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", failed.len()) };
-    Some(Reason::new(code, format!("{nodes} could not run it ({})", all.join("; "))))
+    Some(Reason::new(code, format!("{nodes} {what} ({})", all.join("; "))))
 }
 
 fn uncompiled(rollout: &Rollout, view: &View) -> Option<Reason> {

@@ -1,11 +1,15 @@
 //! How carefully a new revision goes out: a function's `[rollout]` table, and what holds without one.
 
+mod overrides;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::function::BadSpec;
 use crate::quantity::duration;
+
+pub use self::overrides::Overrides;
 
 /// More than this is a mistake: each takes minutes.
 const MAX_STAGES: usize = 16;

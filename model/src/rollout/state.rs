@@ -23,7 +23,8 @@ pub struct Rollout {
     pub reason: Reason,
     /// Index into the policy's stages.
     pub stage: usize,
-    /// Stage of each node, as decided when the first traffic went out. A node that joined later is in the last one.
+    /// Stages of nodes, as decided when the first traffic went out. A node that is not named, because it joined later, say, is
+    /// in the last one.
     pub stages: BTreeMap<NodeId, usize>,
     /// Taken out because they alone were worse, against other nodes of their kind.
     pub excluded: BTreeSet<NodeId>,
@@ -109,6 +110,43 @@ pub enum Code {
     AbortedByOperator,
     BackOnStable,
     Superseded,
+}
+
+impl Code {
+    pub const ALL: [Self; 23] = [
+        Self::Started,
+        Self::Compiled,
+        Self::Preflighted,
+        Self::StageEntered,
+        Self::StageComplete,
+        Self::StagesComplete,
+        Self::Succeeded,
+        Self::CompileFailed,
+        Self::LoadFailed,
+        Self::FellBack,
+        Self::Traps,
+        Self::Errors,
+        Self::Slow,
+        Self::NodesLost,
+        Self::Deadline,
+        Self::TooFewSamples,
+        Self::TooManySilent,
+        Self::PausedByOperator,
+        Self::ResumedByOperator,
+        Self::PromotedByOperator,
+        Self::AbortedByOperator,
+        Self::BackOnStable,
+        Self::Superseded,
+    ];
+
+    /// As it is told to programs: CamelCase, and never changed.
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
 }
 
 /// What a person asks of a rollout.

@@ -61,8 +61,10 @@ pub fn step(rollout: &Rollout, view: &View) -> Step {
         State::Aborted | State::Superseded => BTreeMap::new(),
         _ => weights(&next, view),
     };
-    let moved = (next.state, next.stage, next.succeeded, &next.excluded)
-        != (rollout.state, rollout.stage, rollout.succeeded, &rollout.excluded);
+    // Batches are counted anew at each look: there is no clock that their number starts again.
+    let succeeded = |r: &Rollout| if r.policy.strategy == Strategy::Staged { r.succeeded } else { 0 };
+    let moved = (next.state, next.stage, succeeded(&next), &next.excluded)
+        != (rollout.state, rollout.stage, succeeded(rollout), &rollout.excluded);
     Step { rollout: next, weights, moved }
 }
 
@@ -115,7 +117,9 @@ fn move_to(rollout: &mut Rollout, to: To, reason: Reason, view: &View) {
         }
         To::Stage(stage) => {
             if rollout.stages.is_empty() {
+                let last = rollout.policy.stages.len() - 1;
                 rollout.stages = stages::assign(&rollout.policy.stages, &view.candidates());
+                rollout.stages.retain(|_, stage| *stage < last);
             }
             rollout.enter_stage(stage, reason);
         }
@@ -193,7 +197,7 @@ fn baked(rollout: &Rollout, view: &View) -> Option<(To, Reason)> {
         }
     }
     let reason = |code, text: String| Reason::new(code, text);
-    match next_stage(rollout) {
+    match next_stage(rollout, view) {
         Some(next) => {
             let text =
                 format!("stage {} was watched for its time, with {samples} requests", rollout.stage + 1);
@@ -206,11 +210,11 @@ fn baked(rollout: &Rollout, view: &View) -> Option<(To, Reason)> {
 }
 
 /// The next stage that changes something: it has nodes of its own, or a larger weight for those that are in.
-fn next_stage(rollout: &Rollout) -> Option<usize> {
-    let stages = &rollout.policy.stages;
-    (rollout.stage + 1..stages.len()).find(|index| {
-        stages[*index].weight > current(rollout).weight || rollout.stages.values().any(|stage| stage == index)
-    })
+fn next_stage(rollout: &Rollout, view: &View) -> Option<usize> {
+    let adds = |index: usize| view.members.iter().any(|member| stage_of(rollout, &member.id) == index);
+    let weight = |index: usize| rollout.policy.stages[index].weight;
+    (rollout.stage + 1..rollout.policy.stages.len())
+        .find(|index| weight(*index) > current(rollout).weight || adds(*index))
 }
 
 fn current(rollout: &Rollout) -> &Stage {

@@ -12,13 +12,15 @@ use littoral_model::function::{
 use littoral_model::generation::{ClusterEpoch, FunctionRevision};
 use littoral_model::id::{FunctionName, NodeId};
 use littoral_model::node::{Availability, Node};
-use littoral_model::plan::{Plan, RolloutChange, artifact_key, plan};
+use littoral_model::plan::{Plan, artifact_key, plan};
 use littoral_model::quantity::Bytes;
-use littoral_model::rollout::RolloutState;
+use littoral_model::rollout::policy::Policy;
+use littoral_model::rollout::state::{Rollout, State};
 use littoral_model::snapshot::{CompiledArtifact, Function, Observed, Progress, Revision, Snapshot};
 use littoral_model::target::Target;
 use littoral_model::time::Timestamp;
 
+pub const BEGINNING: Timestamp = Timestamp::from_millis(0);
 pub const ENGINE: &str = "engine-1";
 
 pub fn empty() -> Snapshot {
@@ -31,6 +33,8 @@ pub fn empty() -> Snapshot {
         engines: Target::compiled().map(|target| (target, ENGINE.to_owned())).collect(),
         assignments: BTreeMap::new(),
         observed: BTreeMap::new(),
+        evidence: BTreeMap::new(),
+        frozen: None,
     }
 }
 
@@ -85,13 +89,19 @@ fn source(name: &str, number: u64) -> Digest {
     Digest::of(format!("source {name}@{number}").as_bytes())
 }
 
-/// Applies a new revision, as the API does.
+/// Applies a new revision, as the API does for one that goes out in batches.
 pub fn apply(snapshot: &mut Snapshot, revision: Revision) {
+    apply_with(snapshot, revision, Policy::batches());
+}
+
+pub fn apply_with(snapshot: &mut Snapshot, revision: Revision, policy: Policy) {
     let name = revision.spec.name.clone();
-    let stable = snapshot.functions.get(&name).and_then(|f| f.stable.clone());
-    snapshot
-        .functions
-        .insert(name, Function { candidate: revision, stable, rollout: RolloutState::Progressing });
+    let before = snapshot.functions.get(&name);
+    let stable = before.and_then(|f| f.stable.clone());
+    let number = before.map_or(0, |f| f.rollout.number) + 1;
+    let policy = if stable.is_some() { policy } else { Policy::batches() };
+    let rollout = Rollout::start(number, policy, snapshot.now);
+    snapshot.functions.insert(name, Function { candidate: revision, stable, rollout, disabled: false });
 }
 
 /// Compiles everything that every node needs.
@@ -112,14 +122,11 @@ pub fn compile_all(snapshot: &mut Snapshot) {
 /// Writes a plan, as the planner does.
 pub fn commit(snapshot: &mut Snapshot, plan: &Plan) {
     snapshot.assignments.extend(plan.assignments.clone());
-    for (name, change) in &plan.rollouts {
+    for (name, rollout) in &plan.rollouts {
         let function = snapshot.functions.get_mut(name).unwrap();
-        match change {
-            RolloutChange::Succeeded => {
-                function.stable = Some(function.candidate.clone());
-                function.rollout = RolloutState::Succeeded;
-            }
-            RolloutChange::Aborted { .. } => function.rollout = RolloutState::Aborted,
+        function.rollout = rollout.clone();
+        if rollout.state == State::Succeeded {
+            function.stable = Some(function.candidate.clone());
         }
     }
 }
@@ -129,7 +136,8 @@ pub fn report(snapshot: &mut Snapshot, says: impl Fn(&NodeId, &Workload) -> Prog
     for (id, assignment) in &snapshot.assignments {
         if snapshot.nodes.get(id).is_some_and(|node| node.availability.is_connected()) {
             let workloads = assignment.workloads.iter().map(|w| (w.spec, says(id, w))).collect();
-            snapshot.observed.insert(id.clone(), Observed { workloads });
+            let observed = Observed { workloads, generation: assignment.generation, heard: snapshot.now };
+            snapshot.observed.insert(id.clone(), observed);
         }
     }
 }
@@ -149,7 +157,7 @@ pub fn settle(snapshot: &mut Snapshot, says: impl Fn(&NodeId, &Workload) -> Prog
 }
 
 pub fn all_running(_: &NodeId, _: &Workload) -> Progress {
-    Progress::Running
+    Progress::Running(BEGINNING)
 }
 
 /// Which nodes have a function, and which revision of it.
