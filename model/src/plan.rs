@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::assignment::{NodeAssignment, Workload};
-use crate::function::FunctionSpec;
+use crate::function::{FunctionSpec, Replicas};
 use crate::id::{FunctionName, NodeId};
 use crate::node::{Availability, Node};
 use crate::placement::{Placed, Reason, Request, Unfit, place, reservation};
@@ -140,11 +140,11 @@ fn choose(
         return Vec::new();
     }
     let is_frozen = frozen.is_some();
+    let unwanted = function.candidate.spec.placement.replicas == Replicas::Count(0);
     let evidence = snapshot.evidence.get(name).unwrap_or(&function.rollout.evidence);
     let members =
         placed.nodes.iter().filter_map(|id| Some(member(snapshot, function, snapshot.nodes.get(id)?)));
-    let view =
-        View { now: snapshot.now, wanted: placed.wanted, members: members.collect(), evidence, frozen };
+    let view = View { now: snapshot.now, unwanted, members: members.collect(), evidence, frozen };
     let step = step(&function.rollout, &view);
     let state = step.rollout.state;
     let mut chosen = Vec::new();

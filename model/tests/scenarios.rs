@@ -26,6 +26,17 @@ fn a_first_deployment_reaches_every_node_and_rests() {
 }
 
 #[test]
+fn a_function_for_every_node_waits_for_the_first_and_one_for_none_waits_for_nobody() {
+    let mut snapshot = fleet(0);
+    apply(&mut snapshot, revision("hello", 1, Replicas::Every, &[]));
+    apply(&mut snapshot, revision("off", 1, Replicas::Count(0), &[]));
+    settle(&mut snapshot, all_running);
+    let state =
+        |name: &str| snapshot.functions.iter().find(|(n, _)| n.as_str() == name).unwrap().1.rollout.state;
+    assert_eq!((state("hello"), state("off")), (State::Progressing, State::Succeeded));
+}
+
+#[test]
 fn an_update_goes_out_one_node_first() {
     let mut snapshot = fleet(8);
     apply(&mut snapshot, revision("hello", 1, Replicas::Every, &[]));

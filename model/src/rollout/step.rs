@@ -87,7 +87,7 @@ fn onward(rollout: &Rollout, view: &View) -> Option<(To, Reason)> {
     if view.frozen.is_some() {
         return None;
     }
-    if view.wanted == 0 && !matches!(rollout.state, State::Paused(_)) {
+    if view.unwanted && !matches!(rollout.state, State::Paused(_)) {
         return rollout
             .state
             .is_active()

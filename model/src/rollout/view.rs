@@ -12,8 +12,8 @@ pub struct View<'a> {
     pub now: Timestamp,
     /// That the function belongs on, in the order in which they get a new revision.
     pub members: Vec<Member>,
-    /// On how many nodes it is to run.
-    pub wanted: u32,
+    /// Its spec asks for no replicas. That there is no node yet is another thing.
+    pub unwanted: bool,
     /// Of this rollout, up to now.
     pub evidence: &'a Evidence,
     /// Why nothing moves forward at the moment: an operator's freeze, or a fleet that has fallen silent.

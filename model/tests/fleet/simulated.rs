@@ -191,7 +191,7 @@ impl Simulation {
         };
         View {
             now: self.now,
-            wanted: u32::try_from(self.nodes.len()).unwrap(),
+            unwanted: false,
             members: self.nodes.iter().map(member).collect(),
             evidence: &self.evidence,
             frozen: self.frozen.then(|| "the fleet is frozen".into()),
