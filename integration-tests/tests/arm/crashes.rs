@@ -10,6 +10,7 @@ use crate::machines::{cortex_a53, neoverse_n1};
 fn a_killed_worker_and_a_killed_agent_are_back() {
     let mut fleet = Fleet::start(0);
     fleet.add_agent_on("neoverse", neoverse_n1());
+    fleet.wait_for_ready(1);
     fleet.deploy_example("hello-http", &everywhere("/*"));
     let node = &fleet.agents[0];
     assert_eq!(node.wait_for_answer("/"), "Hello from Littoral\n");
@@ -34,6 +35,7 @@ fn a_killed_worker_and_a_killed_agent_are_back() {
 fn a_node_boots_and_serves_with_no_control_plane_in_reach() {
     let mut fleet = Fleet::start(0);
     fleet.add_agent_on("a53", cortex_a53());
+    fleet.wait_for_ready(1);
     fleet.deploy_example("hello-http", &everywhere("/*"));
     fleet.littorald.kill_9();
     fleet.agents[0].program.kill_9();

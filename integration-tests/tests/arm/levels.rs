@@ -50,6 +50,7 @@ fn every_node_runs_the_best_code_for_its_cpu() {
 fn a_disk_that_moves_to_an_older_board_gets_other_code() {
     let mut fleet = Fleet::start(0);
     fleet.add_agent_on("board", neoverse_n1());
+    fleet.wait_for_ready(1);
     fleet.deploy_example("hello-http", &everywhere("/*"));
     assert_eq!(targets(&fleet, "board").1.to_string(), "aarch64-v8.1-narrow");
     assert!(fleet.agents[0].program.stop().success());
