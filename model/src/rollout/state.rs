@@ -108,12 +108,11 @@ pub enum Code {
     ResumedByOperator,
     PromotedByOperator,
     AbortedByOperator,
-    BackOnStable,
     Superseded,
 }
 
 impl Code {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 22] = [
         Self::Started,
         Self::Compiled,
         Self::Preflighted,
@@ -135,7 +134,6 @@ impl Code {
         Self::ResumedByOperator,
         Self::PromotedByOperator,
         Self::AbortedByOperator,
-        Self::BackOnStable,
         Self::Superseded,
     ];
 
